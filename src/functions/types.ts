@@ -1,0 +1,100 @@
+/** The words of the domain as types, shared by control and gateway. */
+import type { MemoryClassMiB } from '../limits.ts'
+import type { Contract } from '../sandbox/protocol.ts'
+
+/** A version's configuration: with the code digest, all that makes it what it is. */
+export interface VersionConfig {
+  runtime: string
+  /** `file` or `file:export`, relative to the code's root. */
+  handler: string
+  memoryMiB: MemoryClassMiB
+  timeoutMs: number
+  /** Requests that one sandbox may have in hand at once. */
+  concurrency: number
+  env: Record<string, string>
+}
+
+/** A version as the gateway needs it. Immutable. */
+export interface RoutedVersion extends VersionConfig {
+  tenant: string
+  function: string
+  /** 1, 2, 3 … within the function. */
+  version: number
+  /** SHA-256 of the unpacked code's canonical listing, lower-case hex; names its directory. */
+  codeDigest: string
+  /** Known once it has been started for the first time. */
+  contract: Contract | null
+}
+
+/** A function as the gateway routes to it. */
+export interface RoutedFunction {
+  tenant: string
+  name: string
+  /** Alias name → version number. `live` is the default one. */
+  aliases: Record<string, number>
+  versions: RoutedVersion[]
+}
+
+/** How a sandbox for an invocation was come by. */
+export type StartKind = 'warm' | 'spare' | 'boot'
+
+/** The record of one invocation, written once it has ended. Times in epoch milliseconds, durations in milliseconds with fractions. */
+export interface InvocationRecord {
+  /** UUIDv7. */
+  id: string
+  tenant: string
+  function: string
+  version: number
+  /** Keeper's id of the sandbox; null when none was reached. */
+  sandbox: number | null
+  method: string
+  /** Path and query as the function saw them, cut at 1,024 characters. */
+  path: string
+  /** Status the client got; 499 when it went away. */
+  status: number
+  /** `ok`, or the code from `errors.ts`. */
+  outcome: string
+  start: StartKind | null
+  startedAtMs: number
+  /** From admission to a free place in a sandbox. */
+  acquireMs: number
+  /** From there to the end of the answer. */
+  forwardMs: number
+  totalMs: number
+  requestBytes: number
+  responseBytes: number
+  /** What explains an outcome other than `ok`: exit, limits, the function's error with file and line … */
+  detail: Record<string, unknown> | null
+}
+
+/** One line of a function's log. */
+export interface LogLine {
+  tenant: string
+  function: string
+  version: number
+  sandbox: number
+  /** Null for lines written outside an invocation, or by a child process while several were running. */
+  invocation: string | null
+  /** Rises by one within a sandbox: order, and proof that nothing is missing. */
+  sequence: number
+  atMs: number
+  /** `gap`: lines were dropped here; `system`: Hostel's own word on what happened to the sandbox. */
+  level: 'stdout' | 'stderr' | 'debug' | 'info' | 'warn' | 'error' | 'gap' | 'system'
+  text: string
+}
+
+/** A sandbox as `hostel sandboxes ls` shows it. */
+export interface SandboxInfo {
+  sandbox: number
+  state: 'booting' | 'spare' | 'specialising' | 'busy' | 'idle' | 'frozen' | 'ending'
+  runtime: string
+  memoryMiB: number
+  isolation: string
+  tenant: string | null
+  function: string | null
+  version: number | null
+  inFlight: number
+  invocations: number
+  startedAtMs: number
+  memoryBytes: number | null
+}

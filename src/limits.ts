@@ -1,0 +1,94 @@
+/**
+ * Every limit of Hostel in one place, each with where its number comes from.
+ * Units stand last in the names. Nothing here is tuned at run time; what an
+ * operator may change is in `settings.ts`, with these as defaults and bounds.
+ */
+
+const KiB = 1024
+const MiB = 1024 * KiB
+
+/** Memory classes in MiB: what a version may ask for, and part of the key of a pool of spares. */
+export const MEMORY_CLASSES_MIB = [128, 256, 512, 1024, 2048, 4096] as const
+
+/** A memory class, in MiB. */
+export type MemoryClassMiB = (typeof MEMORY_CLASSES_MIB)[number]
+
+export const limits = {
+  // Names: DNS labels (RFC 1035), since each function is an origin of its own.
+  nameMaxChars: 63,
+
+  // HTTP edge.
+  /** Bytes of request line and headers; above Node's 16 KiB default since large cookies are common. */
+  requestHeadMaxBytes: 32 * KiB,
+  /** Fields in a request head. */
+  requestHeadMaxFields: 200,
+  /** Bytes of a request target. */
+  requestUrlMaxBytes: 8 * KiB,
+  /** Bytes of a request body. */
+  requestBodyMaxBytes: 1024 * MiB,
+  /** Bytes of a response head as the guest sends it. */
+  responseHeadMaxBytes: 64 * KiB,
+  /** Bytes of a response body. */
+  responseBodyMaxBytes: 1024 * MiB,
+  /** Bytes of an event (a body that an event handler gets whole): six times AWS Lambda's 1 MiB asynchronous limit, its synchronous one. */
+  eventMaxBytes: 6 * MiB,
+
+  // Sandbox protocol (docs/reference/sandbox-protocol.md).
+  /** Payload of one frame. */
+  framePayloadMaxBytes: 64 * KiB,
+  /** Body bytes a side may send on one stream before it is given more credit. */
+  streamWindowBytes: 256 * KiB,
+  /** Text of one log frame; longer lines are cut with a mark. */
+  logLineMaxBytes: 16 * KiB,
+
+  // Logs: what one sandbox may write before lines are dropped and a gap marker stands instead.
+  logLinesPerSecond: 2_000,
+  logBytesPerSecond: 1 * MiB,
+  logLinesPerInvocation: 10_000,
+
+  // Functions.
+  timeoutDefaultMs: 30_000,
+  timeoutMaxMs: 900_000,
+  concurrencyDefault: 10,
+  concurrencyMax: 1_000,
+  memoryDefaultMiB: 256,
+  /** Entries of a version's environment, and bytes of names and values in all (the kernel's own bound for exec is 128 KiB a string). */
+  envMaxEntries: 200,
+  envMaxBytes: 32 * KiB,
+  /** Uploaded archive, unpacked tree, and its entries. */
+  codeArchiveMaxBytes: 64 * MiB,
+  codeUnpackedMaxBytes: 256 * MiB,
+  codeMaxEntries: 20_000,
+  codePathMaxBytes: 1_024,
+
+  // Sandboxes.
+  /** Slots of 65,536 user ids each from `uidBase` up: 0x70000000–0x7fffffff. */
+  sandboxSlots: 4_096,
+  uidBase: 0x7000_0000,
+  uidsPerSlot: 65_536,
+  /** Processes and threads in a sandbox; Node alone needs about 12. */
+  pidsMax: 128,
+  openFilesMax: 1_024,
+  tmpInodesMax: 16_384,
+  /** From the start of boot to READY. */
+  bootTimeoutMs: 10_000,
+  /** From SPECIALISE to SPECIALISED. */
+  initTimeoutMs: 30_000,
+  /** SIGTERM to SIGKILL. */
+  endGraceMs: 500,
+  /** After CANCEL: how long a handler has to settle before the sandbox is suspected. */
+  cancelGraceMs: 500,
+  /** Unanswered PING after which an event loop counts as blocked. */
+  pingTimeoutMs: 500,
+
+  // Scheduler.
+  /** Requests waiting for one version, beyond those running. */
+  queueMaxRequests: 1_000,
+  /** Longest wait in that queue. */
+  queueMaxWaitMs: 10_000,
+  /** Sandboxes of one version at once. */
+  sandboxesPerVersionMax: 100,
+  keepWarmDefaultMs: 600_000,
+  /** A warm sandbox without work is frozen after this long, so that nobody computes for free. */
+  freezeAfterIdleMs: 200,
+} as const

@@ -1,0 +1,26 @@
+/**
+ * What gateway and control say to each other over the stream that the keeper made between them. Control pushes the routing
+ * table; the gateway streams records and logs in batches. Each side keeps working while the other is away.
+ */
+import type { InvocationRecord, LogLine, RoutedFunction, RoutedVersion, SandboxInfo } from '../functions/types.ts'
+import type { Contract, GuestError } from '../sandbox/protocol.ts'
+
+/** Events: one way, in order, no answer. */
+export interface LinkEvents {
+  /** control → gateway: all functions, first thing on a new link. Replaces what was known. */
+  routes: { functions: RoutedFunction[] }
+  /** control → gateway: one function as it is now. */
+  route: { function: RoutedFunction }
+  /** control → gateway: a function is gone; its sandboxes are retired. */
+  unroute: { tenant: string; name: string }
+}
+
+/** Calls: answered once, or failed with an error code, or broken off when the link goes. */
+export interface LinkCalls {
+  /** control → gateway: start the version once, to learn its contract or why it fails; what was started stays warm. */
+  prepare: { params: { version: RoutedVersion }; result: { contract: Contract; initMs: number } | { error: { code: string; message: string; guest?: GuestError; facts?: Record<string, unknown> } } }
+  /** control → gateway */
+  sandboxes: { params: Record<string, never>; result: { sandboxes: SandboxInfo[] } }
+  /** gateway → control: durable when answered. The gateway sends the next batch after the answer to the one before. */
+  batch: { params: { records: InvocationRecord[]; logs: LogLine[] }; result: Record<string, never> }
+}
