@@ -1,0 +1,114 @@
+/** What an operator may set for a server, by flag or environment variable; parsed once, at the edge. */
+import { totalmem } from 'node:os'
+import { resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+
+import { HostelError } from './errors.ts'
+import { limits } from './limits.ts'
+
+/** An address to listen on. */
+export interface ListenAddress {
+  host: string
+  /** 0 lets the kernel choose. */
+  port: number
+}
+
+export interface Settings {
+  /** Absolute path of the data directory. */
+  dataDir: string
+  gateway: ListenAddress
+  api: ListenAddress
+  /** Host names of functions end in this: `{function}.{tenant}.{domain}`. */
+  domain: string
+  /** How long an idle warm sandbox is kept. */
+  keepWarmMs: number
+  /** Memory that all sandboxes together may use. */
+  memoryBudgetMiB: number
+  maxSandboxes: number
+  /** Whether a new data directory gets the functions of examples/. */
+  examples: boolean
+}
+
+/** Flag → environment variable, default and meaning; `--help` and docs/reference/configuration.md are made from it. */
+export const settingFlags = {
+  data: { env: 'HOSTEL_DATA', default: './data', help: 'directory that holds everything the server keeps' },
+  gateway: { env: 'HOSTEL_GATEWAY', default: '127.0.0.1:8080', help: 'address for calls to functions' },
+  api: { env: 'HOSTEL_API_LISTEN', default: '127.0.0.1:8081', help: 'address for the control API' },
+  domain: { env: 'HOSTEL_DOMAIN', default: 'localhost', help: 'functions answer at http://FUNCTION.TENANT.DOMAIN' },
+  'keep-warm': { env: 'HOSTEL_KEEP_WARM', default: `${limits.keepWarmDefaultMs / 60_000}m`, help: 'how long an idle warm sandbox is kept' },
+  memory: { env: 'HOSTEL_MEMORY', default: '75%', help: 'memory for all sandboxes: 4GiB, 512MiB or a share of the machine' },
+  'max-sandboxes': { env: 'HOSTEL_MAX_SANDBOXES', default: '1000', help: 'sandboxes at once, spares included' },
+  examples: { env: 'HOSTEL_EXAMPLES', default: 'no', help: 'deploy the functions of examples/ into a new data directory: yes or no' },
+} as const
+
+type Flag = keyof typeof settingFlags
+
+/** Flags win over environment variables, those over defaults. @throws HostelError `invalid_input` naming the flag. */
+export function parseSettings(args: string[], environment: NodeJS.ProcessEnv): Settings {
+  const options = Object.fromEntries(Object.keys(settingFlags).map((name) => [name, { type: 'string' as const }]))
+  let values: Record<string, string | undefined>
+  try {
+    values = parseArgs({ args, options, strict: true }).values as Record<string, string | undefined>
+  } catch (error) {
+    throw new HostelError('invalid_input', `${(error as Error).message} — \`hostel server --help\` lists the flags`, { cause: error })
+  }
+  const get = (flag: Flag): string => values[flag] ?? (environment[settingFlags[flag].env] || settingFlags[flag].default)
+  return {
+    dataDir: resolve(get('data')),
+    gateway: parseAddress('--gateway', get('gateway')),
+    api: parseAddress('--api', get('api')),
+    domain: parseDomain(get('domain')),
+    keepWarmMs: parseDurationMs('--keep-warm', get('keep-warm')),
+    memoryBudgetMiB: parseBudgetMiB(get('memory')),
+    maxSandboxes: parseInteger('--max-sandboxes', get('max-sandboxes'), 1, limits.sandboxSlots),
+    examples: parseYesNo('--examples', get('examples')),
+  }
+}
+
+/** `host:port`, `[v6]:port` or `:port` (all addresses). */
+export function parseAddress(what: string, text: string): ListenAddress {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]*)):(\d{1,5})$/.exec(text)
+  const port = Number(match?.[3])
+  if (!match || port > 65_535) throw new HostelError('invalid_input', `${what} takes HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080; got "${text}"`)
+  return { host: match[1] ?? (match[2] || '0.0.0.0'), port }
+}
+
+/** `500ms`, `30s`, `10m`, `2h`. */
+export function parseDurationMs(what: string, text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text)
+  const unit = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }[match?.[2] as 'ms'] ?? Number.NaN
+  const value = Number(match?.[1]) * unit
+  if (!Number.isFinite(value)) throw new HostelError('invalid_input', `${what} takes a duration such as 500ms, 30s or 10m; got "${text}"`)
+  return Math.round(value)
+}
+
+/** `256MiB`, `1GiB`; `256` alone, `MB` and `GB` are refused, since people mean different things by them. Result in MiB. */
+export function parseMemoryMiB(what: string, text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(MiB|GiB)$/.exec(text)
+  const value = Number(match?.[1]) * (match?.[2] === 'GiB' ? 1_024 : 1)
+  if (!Number.isInteger(value) || value <= 0) throw new HostelError('invalid_input', `${what} takes an amount such as 256MiB or 1GiB; got "${text}"`)
+  return value
+}
+
+function parseBudgetMiB(text: string): number {
+  const share = /^(\d{1,2}|100)%$/.exec(text)
+  if (share) return Math.floor((totalmem() / 1_048_576) * (Number(share[1]) / 100))
+  return parseMemoryMiB('--memory', text)
+}
+
+function parseDomain(text: string): string {
+  const domain = text.toLowerCase()
+  if (!/^(?=.{1,190}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/.test(domain)) throw new HostelError('invalid_input', `--domain takes a DNS name such as functions.example.com; got "${text}"`)
+  return domain
+}
+
+export function parseInteger(what: string, text: string, min: number, max: number): number {
+  const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN
+  if (!(value >= min && value <= max)) throw new HostelError('invalid_input', `${what} takes a whole number from ${min} to ${max}; got "${text}"`)
+  return value
+}
+
+function parseYesNo(what: string, text: string): boolean {
+  if (text === 'yes' || text === 'no') return text === 'yes'
+  throw new HostelError('invalid_input', `${what} takes yes or no; got "${text}"`)
+}
