@@ -1,0 +1,24 @@
+/** Which names tenants, functions and aliases may have, for both planes. */
+import { limits } from '../limits.ts'
+
+/** A DNS label that starts with a letter and has no `--`: that separates alias from function in host names. */
+export const NAME_PATTERN = `^(?=.{1,${limits.nameMaxChars}}$)[a-z][a-z0-9]*(-[a-z0-9]+)*$`
+
+/** What a name takes, for error messages and the API's description. */
+export const NAME_TAKES = `1 to ${limits.nameMaxChars} lower-case letters, digits and single hyphens, starting with a letter and not ending with a hyphen`
+
+/** Tenants may not be called these: first path segments and host names that Hostel keeps for itself. */
+export const RESERVED_TENANTS: readonly string[] = ['api', 'console', 'gateway', 'healthz', 'hostel', 'localhost', 'metrics', 'static', 'v1', 'www']
+
+/** The tenant that exists from the start. */
+export const DEFAULT_TENANT = 'default'
+
+/** The alias that a deploy moves. */
+export const LIVE_ALIAS = 'live'
+
+const namePattern = new RegExp(NAME_PATTERN)
+
+/** Whether a text can name a tenant, function or alias. */
+export function isName(text: string): boolean {
+  return namePattern.test(text)
+}
