@@ -22,6 +22,7 @@ export const errorKinds = {
   forbidden: { status: 403, retryable: false, title: 'This token may not do that', hint: 'Use a token with the needed scope for this tenant.' },
   unknown_function: { status: 404, retryable: false, title: 'There is no such function', hint: 'See `hostel ls` for what is deployed, and check tenant, name and alias in the URL.' },
   not_found: { status: 404, retryable: false, title: 'There is no such thing', hint: 'Check the name; `hostel ls` lists functions.' },
+  request_timeout: { status: 408, retryable: true, title: 'The request took too long to arrive', hint: 'Send the request head at once.' },
   conflict: { status: 409, retryable: false, title: 'It clashes with what is there', hint: 'Look at the present state and try again.' },
   request_too_large: { status: 413, retryable: false, title: 'The request body is too large', hint: 'Send less at once; docs/reference/limits.md has the bounds.' },
   uri_too_long: { status: 414, retryable: false, title: 'The request target is too long', hint: 'Move data from the URL into the body.' },

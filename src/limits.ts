@@ -30,6 +30,19 @@ export const limits = {
   responseHeadMaxBytes: 64 * KiB,
   /** Bytes of a response body. */
   responseBodyMaxBytes: 1024 * MiB,
+  /** Client connections at once; half of the 20,000 open files that a process may have on the target machine, the rest being sandboxes' streams. */
+  connectionsMax: 10_000,
+  /** Requests in hand on one connection (pipelining). */
+  pipelinedRequestsMax: 16,
+  /** From a connection's first byte of a request to the end of its head: ends slow senders. */
+  requestHeadTimeoutMs: 20_000,
+  /** A connection without a request is closed after this long; above the 60 s that load balancers keep theirs, so that they close first. */
+  connectionIdleTimeoutMs: 75_000,
+  /** How long the rest of a request body is read and thrown away after an early answer, so that the client can read that answer. */
+  lingerMs: 2_000,
+  /** A gateway without a first routing table from control starts serving (and answers 503) after this long. */
+  firstRoutesTimeoutMs: 5_000,
+
   /** Bytes of an event (a body that an event handler gets whole): six times AWS Lambda's 1 MiB asynchronous limit, its synchronous one. */
   eventMaxBytes: 6 * MiB,
 
@@ -45,6 +58,18 @@ export const limits = {
   logLinesPerSecond: 2_000,
   logBytesPerSecond: 1 * MiB,
   logLinesPerInvocation: 10_000,
+
+  // Records and log lines on their way from gateway to control.
+  /** Kept while control is away: about two minutes of a busy gateway, a few minutes of chatty functions. */
+  outboxMaxRecords: 50_000,
+  outboxMaxLogLines: 50_000,
+  outboxMaxLogBytes: 32 * MiB,
+  /** In one batch, so that one answer (and one fsync) stays a matter of milliseconds. */
+  batchMaxItems: 2_000,
+  batchMaxLogBytes: 2 * MiB,
+  /** From the first item in an empty outbox to its batch. */
+  batchDelayMs: 50,
+  batchTimeoutMs: 10_000,
 
   // Functions.
   timeoutDefaultMs: 30_000,
