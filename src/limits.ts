@@ -28,6 +28,8 @@ export const limits = {
   requestBodyMaxBytes: 1024 * MiB,
   /** Bytes of a response head as the guest sends it. */
   responseHeadMaxBytes: 64 * KiB,
+  /** Fields in a response head. */
+  responseHeadMaxFields: 200,
   /** Bytes of a response body. */
   responseBodyMaxBytes: 1024 * MiB,
   /** Client connections at once; half of the 20,000 open files that a process may have on the target machine, the rest being sandboxes' streams. */
