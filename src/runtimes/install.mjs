@@ -1,0 +1,108 @@
+// @ts-check
+/**
+ * Keeps the built runtimes of this machine in /var/cache/hostel: `built/<name>-<key>/` holds one build, and `runtimes/<name>`
+ * is a link to the present one. A build is never changed; a new recipe makes a new directory beside it, and the old one goes
+ * when no process uses it any more. Callers hold the lock of lock.mjs.
+ */
+import { createHash } from 'node:crypto'
+import { mkdir, readdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+import { init, recipes } from './recipes.mjs'
+import { buildRootfs, treeBytes } from './rootfs.mjs'
+import { run } from './run.mjs'
+
+/** @typedef {import('./recipes.mjs').Recipe} Recipe */
+
+export const cacheDir = '/var/cache/hostel'
+const builtDir = join(cacheDir, 'built')
+const linksDir = join(cacheDir, 'runtimes')
+const KEY_CHARS = 16
+const SYNC_TIMEOUT_MS = 120_000
+
+const here = dirname(fileURLToPath(import.meta.url))
+
+/**
+ * A recipe's key: what decides how the result looks. Not the Debian packages' versions, which would need a look at the mirror
+ * at each start: `rm -r /var/cache/hostel && npm run setup` takes up their updates.
+ * @param {Recipe} recipe
+ * @param {{ nodePackage: string }} where  Directory of the npm package that carries Node's binary.
+ */
+async function keyOf(recipe, { nodePackage }) {
+  const hash = createHash('sha256').update(JSON.stringify(recipe)).update(process.arch).update(await readFile('/etc/os-release'))
+  for (const name of ['recipes.mjs', 'rootfs.mjs']) hash.update(await readFile(join(here, name)))
+  if (recipe.nodeBinary) hash.update(await readFile(join(nodePackage, 'package.json')))
+  return hash.digest('hex').slice(0, KEY_CHARS)
+}
+
+/**
+ * The recipes whose present build is not the one linked.
+ * @param {{ nodePackage: string }} where
+ * @returns {Promise<{ recipe: Recipe, directory: string }[]>}
+ */
+export async function missingRuntimes(where) {
+  const missing = []
+  for (const recipe of recipes) {
+    const directory = join(builtDir, `${recipe.name}-${await keyOf(recipe, where)}`)
+    const target = await readlink(join(linksDir, recipe.name)).catch(() => null)
+    const whole = target === directory && (await readFile(join(directory, 'runtime.json'), 'utf8').catch(() => null))
+    if (!whole) missing.push({ recipe, directory })
+  }
+  return missing
+}
+
+/**
+ * Builds one runtime and links it.
+ * @param {{ recipe: Recipe, directory: string }} missing
+ * @param {{ nodePackage: string }} where
+ * @returns {Promise<{ version: string, bytes: number }>}
+ */
+export async function installRuntime({ recipe, directory }, { nodePackage }) {
+  await mkdir(builtDir, { recursive: true, mode: 0o755 })
+  await mkdir(linksDir, { recursive: true, mode: 0o755 })
+  const unfinished = join(builtDir, `.unfinished-${recipe.name}`)
+  await rm(unfinished, { recursive: true, force: true })
+  await mkdir(unfinished, { mode: 0o755 })
+  const rootfs = join(unfinished, 'rootfs')
+  const { version } = await buildRootfs(recipe, { rootfs, nodeBinary: join(nodePackage, 'bin/node') })
+  const bytes = await treeBytes(rootfs)
+  const manifest = { name: recipe.name, version, rootfs: 'rootfs', init, ...recipe.manifest }
+  await writeFile(join(unfinished, 'runtime.json'), JSON.stringify(manifest, null, 2) + '\n')
+  // A build that power loss cut short must not be taken for a whole one.
+  await run('sync', ['-f', unfinished], { timeoutMs: SYNC_TIMEOUT_MS })
+  if (await readlink(join(linksDir, recipe.name)).then((target) => target === directory, () => false)) await rm(join(linksDir, recipe.name))
+  await rm(directory, { recursive: true, force: true })
+  await rename(unfinished, directory)
+  const link = join(linksDir, `.${recipe.name}`)
+  await rm(link, { force: true })
+  await symlink(directory, link)
+  await rename(link, join(linksDir, recipe.name))
+  return { version, bytes }
+}
+
+/**
+ * Removes builds that are neither linked nor used by any process, be it as a file, a working directory or a mount.
+ * @returns {Promise<string[]>} names of the removed ones
+ */
+export async function pruneRuntimes() {
+  const linked = new Set()
+  for (const name of await readdir(linksDir)) linked.add(await readlink(join(linksDir, name)).catch(() => ''))
+  const candidates = (await readdir(builtDir)).filter((name) => !linked.has(join(builtDir, name)))
+  if (candidates.length === 0) return []
+  const uses = await pathsInUse()
+  const unused = candidates.filter((name) => !uses.includes(join(builtDir, name)))
+  for (const name of unused) await rm(join(builtDir, name), { recursive: true, force: true })
+  return unused
+}
+
+/** Every process's mounts, open files, root and working directory, as one text to look in. */
+async function pathsInUse() {
+  const parts = []
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
+    parts.push(await readFile(`/proc/${pid}/mountinfo`, 'utf8').catch(() => ''))
+    const fds = await readdir(`/proc/${pid}/fd`).catch(() => [])
+    for (const path of ['cwd', 'root', ...fds.map((fd) => `fd/${fd}`)]) parts.push(await readlink(`/proc/${pid}/${path}`).catch(() => ''))
+  }
+  return parts.join('\n')
+}

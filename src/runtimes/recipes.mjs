@@ -1,0 +1,90 @@
+// @ts-check
+/**
+ * What each runtime is made of, as data. Plain JavaScript, since set-up runs on whatever Node (20 or later) the machine has.
+ * A change here gives the runtime a new key, and the next set-up builds it anew (see install.mjs).
+ */
+
+/**
+ * `runtime.json`: what the keeper must know to boot a runtime. Paths are inside the root filesystem unless said otherwise.
+ * @typedef {object} RuntimeManifest
+ * @property {string} name
+ * @property {string} version  Version of the language, e.g. `24.21.0`.
+ * @property {string} rootfs  Directory beside runtime.json.
+ * @property {string[]} init  Pid 1 and its arguments; the command follows.
+ * @property {string[]} command  The interpreter and the shim. Heap flags go in front of the last element.
+ * @property {string} shimDir  Directory of the application that is bound at /hostel.
+ * @property {string[]} entryFiles  Looked for when no handler is given, best first.
+ * @property {Record<string, string>} env  Environment at boot.
+ * @property {'node' | null} heapFlags  Which flags follow from the memory class.
+ */
+
+/**
+ * @typedef {object} Recipe
+ * @property {string} name
+ * @property {string[]} packages  Debian packages beside the base; what they depend on comes along.
+ * @property {boolean} nodeBinary  Whether Node's binary from npm goes to /usr/local/bin/node.
+ * @property {string[]} exclude  Paths left out, as tar patterns.
+ * @property {string[][]} finish  Commands run inside the new root filesystem at the end.
+ * @property {string[]} versionCommand  Run inside; prints the language's version.
+ * @property {Omit<RuntimeManifest, 'name' | 'version' | 'rootfs' | 'init'>} manifest
+ */
+
+/** In every runtime: a reaping pid 1, a shell with the usual tools, certificates, time zones, names of protocols and services. */
+export const basePackages = ['libc6', 'libc-bin', 'tini', 'busybox', 'ca-certificates', 'tzdata', 'netbase']
+
+/** Dependencies that serve only installation or an administrator; nothing at run time uses them. */
+export const droppedPackages = ['debconf', 'dpkg', 'tar', 'openssl', 'readline-common', 'libmd0', 'libacl1', 'libselinux1', 'libpcre2-8-0', 'perl-base']
+
+/** Left out of every package. */
+export const baseExclude = [
+  './usr/share/doc', './usr/share/man', './usr/share/info', './usr/share/locale', './usr/share/lintian', './usr/share/bug', './usr/share/doc-base',
+  './usr/share/bash-completion', './usr/share/applications', './usr/share/pixmaps', './usr/share/initramfs-tools', './usr/share/polkit-1',
+  './usr/share/gcc', './usr/share/gdb', './usr/lib/valgrind', './usr/lib/systemd', './usr/lib/binfmt.d', './usr/share/binfmts', './usr/share/zoneinfo/right',
+  './etc/cron.daily', './etc/logrotate.d', './usr/sbin/*', './sbin/*', './var',
+  './usr/bin/localedef', './usr/bin/ldd', './usr/bin/pldd', './usr/bin/tzselect', './usr/bin/tini-static', './usr/bin/catchsegv', './usr/bin/c_rehash',
+]
+
+/** /usr/sbin is left out as a whole but for this: Python's ctypes finds libraries through its cache. */
+export const keptFromSbin = ['./sbin/ldconfig', './usr/sbin/ldconfig']
+
+/** Pid 1 of every sandbox: reaps orphans and passes signals on. */
+export const init = ['/usr/bin/tini', '--']
+
+/** Boot environment of every runtime. HOME is the only writable place; the shim sets the rest at specialisation. */
+const baseEnv = { PATH: '/usr/local/bin:/usr/bin:/bin', HOME: '/tmp', LANG: 'C.UTF-8', TZ: 'UTC', SSL_CERT_FILE: '/etc/ssl/certs/ca-certificates.crt' }
+
+/** @type {Recipe[]} */
+export const recipes = [
+  {
+    name: 'nodejs24',
+    packages: ['libstdc++6'],
+    nodeBinary: true,
+    exclude: [],
+    finish: [],
+    versionCommand: ['/usr/local/bin/node', '-p', 'process.versions.node'],
+    manifest: {
+      command: ['/usr/local/bin/node', '/hostel/shim.mjs'],
+      shimDir: 'guest/node',
+      entryFiles: ['index.ts', 'index.mts', 'index.js', 'index.mjs', 'index.cjs', 'index.cts', 'handler.ts', 'handler.js', 'handler.mjs', 'handler.cjs', 'main.ts', 'main.js', 'main.mjs'],
+      env: baseEnv,
+      heapFlags: 'node',
+    },
+  },
+  {
+    name: 'python3',
+    packages: ['python3'],
+    nodeBinary: false,
+    exclude: ['./usr/lib/python3*/test', './usr/lib/python3*/pydoc_data', './usr/bin/py3*', './usr/bin/pdb3*', './usr/bin/pygettext3*', './usr/bin/pydoc3*', './usr/share/python3'],
+    // Without a source's time and size to compare, an import need not look at the source.
+    finish: [['/usr/bin/python3', '-I', '-m', 'compileall', '-q', '--invalidation-mode', 'unchecked-hash', '-x', 'lib2to3/tests', '/usr/lib/python3', '/usr/lib/{python}']],
+    versionCommand: ['/usr/bin/python3', '-I', '-c', 'import platform; print(platform.python_version())'],
+    manifest: {
+      // -I: neither the environment nor the working directory decides what the shim imports. -B: there is nowhere to write bytecode.
+      command: ['/usr/bin/python3', '-I', '-B', '/hostel/shim.py'],
+      shimDir: 'guest/python',
+      entryFiles: ['main.py', 'handler.py', 'app.py', 'index.py', 'function.py', 'lambda_function.py'],
+      env: baseEnv,
+      heapFlags: null,
+    },
+  },
+]
