@@ -88,6 +88,23 @@ export const limits = {
   codeMaxEntries: 20_000,
   codePathMaxBytes: 1_024,
 
+  /** Functions of one tenant, and versions of one function that are kept beyond those an alias needs: the gateway holds all in memory. */
+  functionsPerTenantMax: 10_000,
+  versionsPerFunctionMax: 50,
+
+  // What control keeps.
+  /** Invocation records and log lines: kept this long, and never more than so many bytes in all. */
+  recordsKeepMs: 7 * 24 * 3_600_000,
+  recordsMaxBytes: 2_048 * MiB,
+  /** They lie in segments of this size and age at most, since forgetting is deleting a segment. */
+  segmentMaxBytes: 64 * MiB,
+  segmentMaxMs: 6 * 3_600_000,
+  /** Code that no version needs goes after this long: uploads wait for their deploy, sandboxes of deleted functions finish. */
+  codeUnusedKeepMs: 3_600_000,
+  /** Readers that follow logs at once, and bytes that wait for a slow one before lines are dropped for it. */
+  logFollowersMax: 100,
+  logFollowerBufferBytes: 1 * MiB,
+
   // Sandboxes.
   /** Slots of 65,536 user ids each from `uidBase` up: 0x70000000–0x7fffffff. */
   sandboxSlots: 4_096,
