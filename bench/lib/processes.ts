@@ -1,6 +1,5 @@
-/** Starting peers, waiting until they answer, reading what they cost, and ending exactly them. */
+/** Starting peers, waiting until they answer, and ending exactly them. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 
 import { Http1Client } from './http1.ts'
@@ -51,46 +50,4 @@ export async function run(command: string, args: string[], options: { timeoutMs:
   })
   if (code !== 0) throw new Error(`${command} ended with ${code}: ${err.slice(-2_000)}`)
   return out
-}
-
-/** All living descendants of a process, itself included. */
-export function tree(rootPid: number): number[] {
-  const children = new Map<number, number[]>()
-  for (const entry of readdirSync('/proc')) {
-    if (!/^\d+$/.test(entry)) continue
-    const parent = parentOf(Number(entry))
-    if (parent !== undefined) children.set(parent, [...(children.get(parent) ?? []), Number(entry)])
-  }
-  const found: number[] = []
-  const visit = (pid: number): void => {
-    found.push(pid)
-    for (const child of children.get(pid) ?? []) visit(child)
-  }
-  visit(rootPid)
-  return found
-}
-
-/** CPU time (user and system) of processes, in milliseconds, with the kernel's 10 ms ticks; see proc(5). */
-export function cpuMs(pids: number[]): number {
-  let ticks = 0
-  for (const pid of pids) {
-    const fields = statOf(pid)
-    if (fields) ticks += Number(fields[11]) + Number(fields[12])
-  }
-  return ticks * 10
-}
-
-function parentOf(pid: number): number | undefined {
-  const fields = statOf(pid)
-  return fields ? Number(fields[1]) : undefined
-}
-
-/** Fields of /proc/PID/stat after the command name: state, ppid, … */
-function statOf(pid: number): string[] | undefined {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    return text.slice(text.lastIndexOf(')') + 2).split(' ')
-  } catch {
-    return undefined
-  }
 }
