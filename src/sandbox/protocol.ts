@@ -44,6 +44,9 @@ export interface SpecialiseMessage {
   concurrency: number
 }
 
+/** Pieces of a frame held before they are joined: a guest that sends single bytes must not cost a buffer object for each. */
+const PARTS_MAX = 64
+
 /** Flat header list `[name, value, …]`, names in lower case. */
 export type FlatHeaders = string[]
 
@@ -108,7 +111,10 @@ export class FrameDecoder {
     if (this.heldBytes > 0) {
       this.parts.push(chunk)
       this.heldBytes += chunk.length
-      if (this.heldBytes < this.neededBytes) return
+      if (this.heldBytes < this.neededBytes) {
+        if (this.parts.length >= PARTS_MAX) this.parts = [Buffer.concat(this.parts, this.heldBytes)]
+        return
+      }
       data = Buffer.concat(this.parts, this.heldBytes)
       this.parts = []
       this.heldBytes = 0

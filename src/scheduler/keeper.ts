@@ -1,12 +1,13 @@
 /** The gateway's end of the channel to the keeper: typed requests and answers, and the three descriptors of a boot. */
-import type { Socket } from 'node:net'
+import { Socket } from 'node:net'
 
+import { HostelError } from '../errors.ts'
+import type { ErrorCode } from '../errors.ts'
 import type { FromKeeper, SandboxExit, SpareClass, ToKeeper } from '../keeper/messages.ts'
+import { limits } from '../limits.ts'
 
-/** What a channel must do; `process` in the gateway. */
-export interface KeeperChannel {
-  send(message: ToKeeper): void
-}
+/** Sends one message to the keeper; `(message) => process.send!(message)` in the gateway. */
+export type SendToKeeper = (message: ToKeeper) => void
 
 /** A sandbox with its three descriptors, all paused. */
 export interface HandedSandbox {
@@ -33,8 +34,154 @@ export interface KeeperClient {
   usage(): Promise<Map<number, number>>
   /** Set by the scheduler. */
   onExited: (sandbox: number, exit: SandboxExit) => void
-  /** Set by the scheduler; adopted sandboxes that arrive before are kept for it. */
+  /** Set by the scheduler; what arrives before is kept for it. */
   onAdopt: (adopted: AdoptedSandbox) => void
   /** Feed every message of the channel here; false: not one for this client (`start`, `link`, `stop` are the composition root's). */
   receive(message: FromKeeper, handle?: unknown): boolean
+}
+
+/** The keeper answers all but `boot` within a millisecond or so; this is for a machine that thrashes. */
+const ANSWER_TIMEOUT_MS = 5_000
+
+const CODES: Record<Extract<FromKeeper, { type: 'failed' }>['code'], ErrorCode> = {
+  invalid: 'internal',
+  unknown_sandbox: 'unavailable',
+  unknown_runtime: 'not_supported',
+  unknown_code: 'internal',
+  no_slot: 'no_capacity',
+  boot_failed: 'unavailable',
+  stopping: 'shutting_down',
+  system: 'unavailable',
+}
+
+type Parts = { stream?: Socket; stdout?: Socket; stderr?: Socket }
+interface Pending {
+  resolve(answer: FromKeeper): void
+  reject(error: HostelError): void
+}
+
+/** A boot that is answered after its deadline has a sandbox that nobody wants: it is ended here. */
+export function createKeeperClient(send: SendToKeeper): KeeperClient {
+  let nextReq = 1
+  const pending = new Map<number, Pending>()
+  /** Handles that have come, by request for a boot, by sandbox for an adoption. */
+  const parts = new Map<number, Parts>()
+  const adoptions = new Map<number, { announced: Extract<FromKeeper, { type: 'adopt' }>; parts: Parts }>()
+  let early: AdoptedSandbox[] | null = []
+  let adopt: ((adopted: AdoptedSandbox) => void) | null = null
+
+  async function call(build: (req: number) => ToKeeper, timeoutMs: number): Promise<{ req: number; answer: FromKeeper }> {
+    const req = nextReq++
+    const message = build(req)
+    const { promise, resolve, reject } = Promise.withResolvers<FromKeeper>()
+    pending.set(req, { resolve, reject })
+    const timer = setTimeout(() => reject(new HostelError('unavailable', `the keeper did not answer ${message.type} within ${timeoutMs} ms`)), timeoutMs)
+    try {
+      send(message)
+      return { req, answer: await promise }
+    } catch (error) {
+      discard(req)
+      if (error instanceof HostelError) throw error
+      throw new HostelError('unavailable', 'the keeper cannot be reached', { cause: error })
+    } finally {
+      clearTimeout(timer)
+      pending.delete(req)
+    }
+  }
+
+  function discard(req: number): void {
+    const got = parts.get(req)
+    parts.delete(req)
+    for (const socket of Object.values(got ?? {})) socket.destroy()
+  }
+
+  function receiveHanded(message: Extract<FromKeeper, { type: 'handed' }>, handle: unknown): void {
+    if (!(handle instanceof Socket)) return
+    if (message.req === 0) {
+      const adoption = adoptions.get(message.sandbox)
+      if (adoption === undefined) return void handle.destroy()
+      adoption.parts[message.part] = handle
+      const { stream, stdout, stderr } = adoption.parts
+      if (stream === undefined || stdout === undefined || stderr === undefined) return
+      adoptions.delete(message.sandbox)
+      const { sandbox, spareClass, label } = adoption.announced
+      const adopted = { sandbox, spareClass, label, stream, stdout, stderr }
+      if (adopt !== null) adopt(adopted)
+      else early?.push(adopted)
+      return
+    }
+    if (!pending.has(message.req)) return void handle.destroy()
+    const got = parts.get(message.req) ?? {}
+    got[message.part] = handle
+    parts.set(message.req, got)
+  }
+
+  const client: KeeperClient = {
+    async boot(spareClass) {
+      const { req, answer } = await call((id) => ({ type: 'boot', req: id, spareClass }), limits.bootTimeoutMs)
+      const { stream, stdout, stderr } = parts.get(req) ?? {}
+      if (answer.type !== 'done' || answer.sandbox === undefined || stream === undefined || stdout === undefined || stderr === undefined) {
+        discard(req)
+        throw new HostelError('internal', 'the keeper booted a sandbox without handing over its streams')
+      }
+      parts.delete(req)
+      return { sandbox: answer.sandbox, stream, stdout, stderr }
+    },
+    async specialise(sandbox, codeDigest, label) {
+      await call((req) => ({ type: 'specialise', req, sandbox, codeDigest, label }), ANSWER_TIMEOUT_MS)
+    },
+    async freeze(sandbox) {
+      await call((req) => ({ type: 'freeze', req, sandbox }), ANSWER_TIMEOUT_MS)
+    },
+    async thaw(sandbox) {
+      await call((req) => ({ type: 'thaw', req, sandbox }), ANSWER_TIMEOUT_MS)
+    },
+    end(sandbox, graceMs) {
+      try {
+        send({ type: 'end', sandbox, graceMs })
+      } catch {
+        // Without a keeper there are no sandboxes either, and this process is about to end.
+      }
+    },
+    async usage() {
+      const { answer } = await call((req) => ({ type: 'usage', req }), ANSWER_TIMEOUT_MS)
+      return new Map(answer.type === 'usage' ? answer.sandboxes.map((entry) => [entry.sandbox, entry.memoryBytes]) : [])
+    },
+    onExited() {},
+    set onAdopt(handler: (adopted: AdoptedSandbox) => void) {
+      adopt = handler
+      for (const adopted of early ?? []) handler(adopted)
+      early = null
+    },
+    get onAdopt() {
+      return adopt ?? (() => {})
+    },
+    receive(message, handle) {
+      switch (message.type) {
+        case 'handed':
+          receiveHanded(message, handle)
+          return true
+        case 'done':
+        case 'usage': {
+          const waiting = pending.get(message.req)
+          if (waiting !== undefined) waiting.resolve(message)
+          // A boot that came too late: nobody knows this sandbox.
+          else if (message.type === 'done' && message.sandbox !== undefined) client.end(message.sandbox, 0)
+          return true
+        }
+        case 'failed':
+          pending.get(message.req)?.reject(new HostelError(CODES[message.code], message.message, { facts: { keeper: message.code } }))
+          return true
+        case 'exited':
+          client.onExited(message.sandbox, message.exit)
+          return true
+        case 'adopt':
+          adoptions.set(message.sandbox, { announced: message, parts: {} })
+          return true
+        default:
+          return false
+      }
+    },
+  }
+  return client
 }
