@@ -1,0 +1,46 @@
+import type { LogLine } from '../../client/control.ts'
+import { parseDurationMs, parseInteger } from '../../settings.ts'
+import { apiOption, examples, jsonOption, newCommand, tenantOption, tokenOption } from '../command.ts'
+import { connect } from '../connect.ts'
+import { formatTime, harmless, note, styled } from '../output.ts'
+import { withSuggestion } from '../suggest.ts'
+
+const styles = { stdout: 'reset', stderr: 'yellow', debug: 'dim', info: 'reset', warn: 'yellow', error: 'red', gap: 'magenta', system: 'cyan' } as const
+
+export const command = () =>
+  newCommand('logs')
+    .description('Show what a function wrote, oldest first: time, invocation, level, text. --json prints one JSON object a line.')
+    .argument('<name>', 'the function')
+    .option('--since <time>', 'only lines younger than this: 30s, 10m, 2h')
+    .option('--invocation <id>', 'only lines of this invocation')
+    .option('-f, --follow', 'stay and show lines as they come; Ctrl-C ends it')
+    .option('-n, --limit <lines>', 'at most so many lines from before now, the newest')
+    .addOption(tenantOption())
+    .addOption(apiOption())
+    .addOption(tokenOption())
+    .addOption(jsonOption())
+    .addHelpText('after', examples('logs hello --since 10m', 'logs hello --follow', 'logs hello --json | jq -r .text'))
+    .action(async (name, options) => {
+      const { client } = connect(options)
+      const query = {
+        ...(options.since && { since: Date.now() - parseDurationMs('--since', options.since) }),
+        ...(options.invocation && { invocation: options.invocation }),
+        ...(options.follow && { follow: true }),
+        ...(options.limit && { limit: parseInteger('--limit', options.limit, 1, 10_000) }),
+      }
+      let lines = 0
+      await withSuggestion(client, options.tenant, name, async () => {
+        for await (const line of client.logs(options.tenant, name, query)) {
+          lines++
+          const text = options.json ? JSON.stringify(line) : format(line)
+          // A slow reader slows us, and the server through us.
+          if (!process.stdout.write(`${text}\n`)) await new Promise((resolve) => process.stdout.once('drain', resolve))
+        }
+      })
+      if (lines === 0 && !options.json) note(options.since || options.invocation ? 'No such lines.' : `${name} has written nothing yet.`)
+    })
+
+function format(line: LogLine): string {
+  const invocation = line.invocation?.slice(-8) ?? '-'.padEnd(8)
+  return `${styled('dim', `${formatTime(line.atMs)} ${invocation}`)} ${styled(styles[line.level] ?? 'reset', line.level.padEnd(6))} ${harmless(line.text)}`
+}

@@ -1,0 +1,40 @@
+/** The table of commands. Each one's file is loaded only when it is the one asked for, so that starting stays cheap. */
+import type { CommandUnknownOpts } from '@commander-js/extra-typings'
+
+import { examples, newCommand } from './command.ts'
+
+interface CommandEntry {
+  summary: string
+  load: () => Promise<{ command: () => CommandUnknownOpts }>
+}
+
+/** In the order of a newcomer's day. */
+export const commandTable: Record<string, CommandEntry> = {
+  server: { summary: 'run the server', load: () => import('./commands/server.ts') },
+  init: { summary: 'write a small function to start from', load: () => import('./commands/init.ts') },
+  deploy: { summary: 'make a directory of code the live version of a function', load: () => import('./commands/deploy.ts') },
+  invoke: { summary: 'call a function', load: () => import('./commands/invoke.ts') },
+  logs: { summary: 'show what a function wrote', load: () => import('./commands/logs.ts') },
+  ls: { summary: 'list functions', load: () => import('./commands/ls.ts') },
+  describe: { summary: 'show a function, its versions and URLs', load: () => import('./commands/describe.ts') },
+  rm: { summary: 'remove a function with all its versions', load: () => import('./commands/rm.ts') },
+  invocations: { summary: 'explain single invocations', load: () => import('./commands/invocations.ts') },
+  sandboxes: { summary: 'see the sandboxes', load: () => import('./commands/sandboxes.ts') },
+  runtimes: { summary: 'see the runtimes', load: () => import('./commands/runtimes.ts') },
+  doctor: { summary: 'check what this machine can do, and how to mend the rest', load: () => import('./commands/doctor.ts') },
+}
+
+/** The program for these arguments: the command that they name is complete, the others are there for help and suggestions. */
+export async function createProgram(args: string[]): Promise<CommandUnknownOpts> {
+  const program = newCommand('hostel')
+    .description("Runs strangers' functions on your own hardware: sandboxed, in milliseconds, explained.")
+    .usage('COMMAND [options]')
+    .version((await import('./version.ts')).version, '-V, --version', 'show the version')
+    .addHelpText('after', `${examples('init my-function', 'deploy my-function', 'invoke my-function')}\n\n\`hostel COMMAND --help\` tells more about a command.`)
+  const wanted = args.find((arg) => !arg.startsWith('-'))
+  for (const [name, entry] of Object.entries(commandTable)) {
+    const command = name === wanted ? (await entry.load()).command() : newCommand(name).helpOption(false)
+    program.addCommand(command.summary(entry.summary))
+  }
+  return program
+}

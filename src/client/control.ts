@@ -1,0 +1,132 @@
+/** Typed client of the control API: one method a route, errors as `ApiError` with the server's problem document. */
+import { createInterface } from 'node:readline'
+import type { Static } from 'typebox'
+
+import type * as schemas from '../api/schemas.ts'
+import type { MemoryClassMiB } from '../limits.ts'
+import { ApiError, ConnectionError, problemOf } from './errors.ts'
+import { readBody, send } from './transport.ts'
+import type { Answer, RequestOptions } from './transport.ts'
+
+export { ApiError, ConnectionError } from './errors.ts'
+
+type Body<Name extends keyof typeof schemas> = (typeof schemas)[Name] extends infer Schema ? Static<Schema & import('typebox').TSchema> : never
+
+export type System = Body<'System'>
+export type Code = Body<'Code'>
+/** The schema's union of memory classes is made from a list, which loses the literals. */
+export type NewVersion = Omit<Body<'NewVersion'>, 'memoryMiB'> & { memoryMiB?: MemoryClassMiB }
+export type Deployed = Body<'Deployed'>
+export type FunctionSummary = Body<'FunctionSummary'>
+export type FunctionDetail = Body<'FunctionDetail'>
+export type InvocationDetail = Body<'InvocationDetail'>
+export type LogLine = Body<'LogLine'>
+export type Sandbox = Body<'Sandbox'>
+export type RuntimeInfo = Body<'RuntimeInfo'>
+
+/** Which log lines. */
+export interface LogQuery {
+  /** Epoch milliseconds. */
+  since?: number
+  invocation?: string
+  /** Stay, and get lines as they come. */
+  follow?: boolean
+  /** How many lines from before now; the newest are given. */
+  limit?: number
+}
+
+/** Deadlines in milliseconds. A deploy waits for the function's first start; an upload for unpacking. */
+const TIMEOUT_MS = 15_000
+const UPLOAD_TIMEOUT_MS = 120_000
+const DEPLOY_TIMEOUT_MS = 90_000
+
+/** Longest JSON answer taken: 1,000 functions or 1,000 invocations with details, with room to spare. */
+const ANSWER_MAX_BYTES = 64 * 1024 * 1024
+
+export type ControlClient = ReturnType<typeof createControlClient>
+
+/** A client for the API at this URL. All methods throw `ApiError` or `ConnectionError`. */
+export function createControlClient(access: { api: string; token: string }) {
+  const base = access.api.replace(/\/+$/, '')
+
+  async function open(method: string, path: string, options: Partial<RequestOptions> = {}): Promise<Answer> {
+    const headers = { accept: 'application/json', authorization: `Bearer ${access.token}`, ...options.headers }
+    const answer = await send(base + path, { timeoutMs: TIMEOUT_MS, ...options, method, headers })
+    if (answer.status < 400) return answer
+    throw new ApiError(problemOf(answer.status, (await readBody(answer, base, ANSWER_MAX_BYTES)).toString()))
+  }
+
+  async function json<T>(method: string, path: string, options: Partial<RequestOptions> = {}): Promise<T> {
+    const answer = await open(method, path, options)
+    const text = (await readBody(answer, base, ANSWER_MAX_BYTES)).toString()
+    if (text === '') return undefined as T
+    try {
+      return JSON.parse(text) as T
+    } catch (error) {
+      throw new ConnectionError(base, 'what answers there is not a Hostel API: its answer is not JSON', { cause: error })
+    }
+  }
+
+  const functionPath = (tenant: string, name: string): string => `${tenantPath(tenant)}/functions/${encodeURIComponent(name)}`
+
+  return {
+    /** Base URL, without a slash at its end. */
+    api: base,
+
+    system: () => json<System>('GET', '/v1/system'),
+
+    runtimes: async () => (await json<{ runtimes: RuntimeInfo[] }>('GET', '/v1/runtimes')).runtimes,
+
+    /** Uploads a tar.gz of a function's directory. */
+    uploadCode: (tenant: string, archive: Uint8Array) =>
+      json<Code>('PUT', `${tenantPath(tenant)}/code`, { body: archive, headers: { 'content-type': 'application/gzip' }, timeoutMs: UPLOAD_TIMEOUT_MS }),
+
+    /** Makes a version of uploaded code, starts it once, and makes it live. */
+    createVersion: (tenant: string, name: string, version: NewVersion) =>
+      json<Deployed>('POST', `${functionPath(tenant, name)}/versions`, { body: Buffer.from(JSON.stringify(version)), headers: { 'content-type': 'application/json' }, timeoutMs: DEPLOY_TIMEOUT_MS }),
+
+    /** All functions of a tenant, page by page. */
+    async functions(tenant: string): Promise<FunctionSummary[]> {
+      const all: FunctionSummary[] = []
+      let after: string | null = ''
+      do {
+        const page: { functions: FunctionSummary[]; next: string | null } = await json('GET', `${tenantPath(tenant)}/functions?limit=1000${after && `&after=${encodeURIComponent(after)}`}`)
+        all.push(...page.functions)
+        after = page.next
+      } while (after)
+      return all
+    },
+
+    function: (tenant: string, name: string) => json<FunctionDetail>('GET', functionPath(tenant, name)),
+
+    removeFunction: (tenant: string, name: string) => json<void>('DELETE', functionPath(tenant, name)),
+
+    invocation: (tenant: string, id: string) => json<InvocationDetail>('GET', `${tenantPath(tenant)}/invocations/${encodeURIComponent(id)}`),
+
+    sandboxes: async (tenant: string) => (await json<{ sandboxes: Sandbox[] }>('GET', `${tenantPath(tenant)}/sandboxes`)).sandboxes,
+
+    /** Log lines in order. With `follow` it ends when the signal fires or the server goes. */
+    async *logs(tenant: string, name: string, query: LogQuery, signal?: AbortSignal): AsyncGenerator<LogLine> {
+      const parameters = new URLSearchParams(Object.entries(query).map(([key, value]): [string, string] => [key, String(value)]))
+      const answer = await open('GET', `${functionPath(tenant, name)}/logs?${parameters}`, { headers: { accept: 'application/x-ndjson' }, ...(signal && { signal }) })
+      // readline does not pass its input's errors on.
+      const failure = Promise.withResolvers<never>()
+      failure.promise.catch(() => {})
+      answer.body.on('error', (error) => failure.reject(new ConnectionError(base, error.message, { cause: error })))
+      const lines = createInterface({ input: answer.body, crlfDelay: Infinity })[Symbol.asyncIterator]()
+      try {
+        for (;;) {
+          const next = await Promise.race([lines.next(), failure.promise])
+          if (next.done) return
+          if (next.value !== '') yield JSON.parse(next.value) as LogLine
+        }
+      } finally {
+        answer.body.destroy()
+      }
+    },
+  }
+}
+
+function tenantPath(tenant: string): string {
+  return `/v1/tenants/${encodeURIComponent(tenant)}`
+}
