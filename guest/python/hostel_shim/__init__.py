@@ -1,0 +1,1 @@
+"""The parts of the Python shim; shim.py starts it."""

@@ -1,0 +1,194 @@
+"""The shim's life: a spare waits in one thread; once specialised, the main thread is the function's and a second one is the host's reader.
+
+The reader never runs the function's code, so that it answers PING while a handler computes. Handlers run in the main thread
+and, when several requests are in hand, in further ones; `async def` handlers run as tasks of an event loop in the main thread.
+"""
+import json
+import os
+import sys
+import threading
+
+from . import wire as w
+from .loading import InitError, is_async, load
+from .logs import ERROR, Logs
+from .request import EVENT_MAX_BYTES, Request, encode_json, error_payload
+from .wire import Fault, Wire, die, frame
+from .workers import Workers
+
+RUNTIME = 'python3'
+
+
+def run(root):
+    host = Host(root)
+    spec = host.read()
+    host.logs.install()
+    threading.excepthook = host.log_thread_error
+    threading.Thread(target=host.read, name='hostel-reader', daemon=True).start()
+    try:
+        handler = load(root, spec)
+        asynchronous = is_async(handler)
+    except BaseException as error:
+        host.fail_init(error)
+    if asynchronous:
+        from .tasks import Tasks
+        runner = Tasks(host, handler, spec)
+    else:
+        runner = Workers(host, handler, spec)
+    host.specialised(runner)
+    runner.run()
+
+
+class Host:
+    """The host as the shim sees it: the stream, the requests in hand, and what each frame does."""
+
+    def __init__(self, root):
+        self.root = root
+        self.wire = Wire()
+        # Stream → Request, for those not settled.
+        self.requests = {}
+        self.logs = Logs(self.wire, self.requests)
+        self._frames = self.wire.frames(self._may_move)
+        self._last_stream = 0
+        self._specialising = False
+        self._runner = None
+        # Whole requests that came before the function was loaded.
+        self._waiting = []
+
+    # ── in ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def read(self):
+        """Obeys the host until its SPECIALISE, whose message it returns; the second call never returns."""
+        try:
+            for kind, flags, stream, payload in self._frames:
+                if kind == w.SPECIALISE and self.wire.greeted and not self._specialising:
+                    self._specialising = True
+                    return json.loads(payload)
+                self._obey(kind, flags, stream, payload)
+        except Fault as fault:
+            die(f'the host broke the protocol: {fault}')
+        except Exception as error:
+            die(f'{type(error).__name__} while reading from the host: {error}')
+        # Both streams have ended, or the first while a request was in hand: nobody is left to answer to.
+        os._exit(0)
+
+    def _obey(self, kind, flags, stream, payload):
+        if kind == w.HELLO:
+            self._hello(json.loads(payload))
+        elif not self.wire.greeted:
+            raise Fault(f'frame 0x{kind:02x} before HELLO')
+        elif kind == w.PING:
+            self.wire.send(frame(w.PONG, 0, 0, payload))
+        elif kind == w.REQUEST_HEAD:
+            if not self._specialising:
+                raise Fault('a request before SPECIALISE')
+            if stream <= self._last_stream:
+                raise Fault(f'a request on stream {stream} after one on {self._last_stream}')
+            self._last_stream = stream
+            request = Request(self, stream, json.loads(payload))
+            with self.wire.lock:
+                self.requests[stream] = request
+            if flags & w.END:
+                self._ready(request)
+        elif kind in (w.REQUEST_BODY, w.CANCEL, w.CREDIT):
+            if not 0 < stream <= self._last_stream:
+                raise Fault(f'frame 0x{kind:02x} for stream {stream}, which was never opened')
+            request = self.requests.get(stream)
+            if request is None:
+                return  # settled: the two have crossed
+            if kind == w.REQUEST_BODY:
+                self._body(request, payload, flags & w.END)
+            elif kind == w.CREDIT:
+                request.credit(*w.u32.unpack(payload))
+            else:
+                request.cancel(json.loads(payload).get('reason', 'no reason given'))
+        else:
+            raise Fault(f'unexpected frame of type 0x{kind:02x}')
+
+    def _hello(self, message):
+        if self.wire.greeted:
+            raise Fault('a second HELLO')
+        if message.get('protocol') != 1:
+            raise Fault(f'protocol {message.get("protocol")} is not spoken here, only 1')
+        # A new host counts its requests from 1 again.
+        self._last_stream = 0
+        self.wire.greeted = True
+        version = '.'.join(map(str, sys.version_info[:3]))
+        self._send(w.READY, {'protocol': 1, 'runtime': RUNTIME, 'runtimeVersion': version})
+
+    def _body(self, request, data, last):
+        request.receive(data, last)
+        if request.received_bytes > EVENT_MAX_BYTES:
+            self.refuse(request, 413, f'an event handler takes at most {EVENT_MAX_BYTES} bytes')
+        elif last:
+            self._ready(request)
+
+    def _ready(self, request):
+        """A request is here as a whole."""
+        with self.wire.lock:
+            if self._runner is None:
+                self._waiting.append(request)
+                return
+        self._runner.take(request)
+
+    def refuse(self, request, status, text):
+        """An answer of the shim's own: the request is no event for a handler."""
+        request.complete(status, ['content-type', 'text/plain; charset=utf-8'], f'{text}\n'.encode())
+
+    def _may_move(self):
+        """At the end of fd 3: whether this sandbox is idle, hence of use to the host's successor."""
+        with self.wire.lock:
+            return not self.requests and (self._runner is not None or not self._specialising)
+
+    # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def specialised(self, runner):
+        with self.wire.lock:
+            self.logs.flush(0)
+            self._send(w.SPECIALISED, {'contract': 'event'})
+            waiting, self._waiting, self._runner = self._waiting, None, runner
+        for request in waiting:
+            runner.take(request)
+
+    def fail_init(self, error):
+        """Tells the host why, and waits for it to end the sandbox."""
+        from .errors import describe
+        message = None
+        if isinstance(error, SystemExit):
+            message = f'the module called sys.exit({_exit_code(error)}) while it was loaded'
+        elif isinstance(error, ModuleNotFoundError) and error.name:
+            message = f"{error} — `pip install --target . NAME` puts a package beside the code"
+        described = describe(error, self.root, 'init', message)
+        if isinstance(error, InitError):
+            del described['stack']
+        with self.wire.lock:
+            self.logs.flush(0)
+            self.wire.send(frame(w.INIT_FAILED, 0, 0, error_payload(described)))
+        threading.Event().wait()
+
+    def fail(self, request, error, kind='handler'):
+        """The handler raised: an error log with the traceback, and the error instead of an answer."""
+        from .errors import describe
+        message = f'the handler called sys.exit({_exit_code(error)})' if isinstance(error, SystemExit) else None
+        described = describe(error, self.root, kind, message)
+        if kind == 'invalid_response':
+            del described['stack']
+        if not request.cancelled:
+            self.logs.message(ERROR, described.get('stack') or described['message'])
+        request.fail(described)
+
+    def log_thread_error(self, args):
+        """threading.excepthook: an error in a thread of the function's own ends that thread and nothing else."""
+        if args.exc_type is not SystemExit:
+            self.log_loose_error(args.exc_value or args.exc_type())
+
+    def log_loose_error(self, error):
+        """An error that belongs to no request."""
+        from .errors import describe
+        self.logs.message(ERROR, describe(error, self.root)['stack'])
+
+    def _send(self, kind, message):
+        self.wire.send(frame(kind, 0, 0, encode_json(message).encode()))
+
+
+def _exit_code(error):
+    return '' if error.code is None else repr(error.code)[:100]
