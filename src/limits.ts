@@ -63,15 +63,17 @@ export const limits = {
 
   // Records and log lines on their way from gateway to control.
   /** Kept while control is away: about two minutes of a busy gateway, a few minutes of chatty functions. */
-  outboxMaxRecords: 50_000,
-  outboxMaxLogLines: 50_000,
-  outboxMaxLogBytes: 32 * MiB,
+  reportsMaxRecords: 50_000,
+  reportsMaxLogLines: 50_000,
+  reportsMaxLogBytes: 32 * MiB,
   /** In one batch, so that one answer (and one fsync) stays a matter of milliseconds. */
   batchMaxItems: 2_000,
   batchMaxLogBytes: 2 * MiB,
-  /** From the first item in an empty outbox to its batch. */
+  /** From the first item to the batch it goes with. */
   batchDelayMs: 50,
   batchTimeoutMs: 10_000,
+  /** After a batch that control did not take. */
+  batchRetryMs: 1_000,
 
   // Functions.
   timeoutDefaultMs: 30_000,
@@ -87,6 +89,9 @@ export const limits = {
   codeUnpackedMaxBytes: 256 * MiB,
   codeMaxEntries: 20_000,
   codePathMaxBytes: 1_024,
+  /** Uploads at once, each up to the bounds above on disk; and how long one may take to unpack. */
+  codeUploadsMax: 8,
+  codeUnpackTimeoutMs: 60_000,
 
   /** Functions of one tenant, and versions of one function that are kept beyond those an alias needs: the gateway holds all in memory. */
   functionsPerTenantMax: 10_000,

@@ -1,0 +1,136 @@
+/** The HTTP edge: from a request to a call of a function, or to the answer that says why not. */
+import { createServer } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+
+import { HostelError } from '../errors.ts'
+import { newInvocationId } from '../invocations/ids.ts'
+import type { InvocationServices } from '../invocations/invocation.ts'
+import { invoke } from '../invocations/invocation.ts'
+import { limits } from '../limits.ts'
+import type { Logger } from '../telemetry/logger.ts'
+import type { Address, HostRules } from './address.ts'
+import { parseAddress } from './address.ts'
+import { connectionOf, watchConnection } from './connections.ts'
+import { discardBody, HttpCaller } from './exchange.ts'
+import type { RequestFields } from './headers.ts'
+import { readRequestFields } from './headers.ts'
+import { rawProblem, sendProblem } from './problem.ts'
+import type { RoutingTable } from './routes.ts'
+
+/** A POST with this content type brings the event itself. */
+const EVENT_CONTENT_TYPE = 'application/vnd.hostel.event+json'
+
+export interface EdgeOptions {
+  table: RoutingTable
+  services: InvocationServices
+  logger: Logger
+  /** Asked at the first request: the addresses are known once the server listens. */
+  hostRules(server: Server): HostRules
+  /** Whether connections are to be closed after the answer. */
+  isDraining(): boolean
+}
+
+/** The server, not yet listening. */
+export function createEdge(options: EdgeOptions): Server {
+  const { table, services, logger } = options
+  let rules: HostRules | undefined
+
+  const onRequest = (req: IncomingMessage, res: ServerResponse, expectsContinue: boolean): void => {
+    const id = newInvocationId()
+    try {
+      rules ??= options.hostRules(server)
+      const connection = connectionOf(req.socket)
+      if (connection.calls.size >= limits.pipelinedRequestsMax) throw new HostelError('too_many_requests', `more than ${limits.pipelinedRequestsMax} requests at once on one connection`, { retryAfterSeconds: 1 })
+      const fields = readRequestFields(req.rawHeaders)
+      const address = parseAddress(req.url!, fields.host, rules)
+      refuseUnsupported(req, fields, address)
+      if (!table.filled) throw new HostelError('unavailable', undefined, { retryAfterSeconds: 1 })
+      const version = table.find(address)
+      const isEvent = req.method === 'POST' && fields.contentType !== null && mediaType(fields.contentType) === EVENT_CONTENT_TYPE
+      const bodyMaxBytes = isEvent || version.contract === 'event' ? limits.eventMaxBytes : limits.requestBodyMaxBytes
+      if (fields.contentLength !== null && fields.contentLength > bodyMaxBytes) throw new HostelError('request_too_large', `the body has ${fields.contentLength} bytes, ${bodyMaxBytes} are taken`)
+      addForwarding(fields, address, connection.remoteAddress)
+      const cookieHost = address.prefix === null ? address.hostname : null
+      const caller = new HttpCaller(req, res, connection, { id, hasBody: fields.hasBody, bodyMaxBytes, expectsContinue, cookieHost, isDraining: options.isDraining })
+      invoke(services, { id, version, method: req.method!, url: `http://${address.host}${address.path}`, path: address.path, headers: fields.headers, isEvent, hasBody: fields.hasBody }, caller)
+    } catch (error) {
+      const known = error instanceof HostelError ? error : new HostelError('internal')
+      if (known.code === 'internal') logger.error({ err: error, invocation: id }, 'a request could not be handled')
+      if (res.headersSent) req.socket.destroy()
+      else sendProblem(res, known, id, options.isDraining() || expectsContinue)
+      res.once('finish', () => discardBody(req))
+    }
+  }
+
+  const server = createServer({
+    maxHeaderSize: limits.requestHeadMaxBytes,
+    headersTimeout: limits.requestHeadTimeoutMs,
+    // A body may take as long as its function: the invocation's deadline ends it.
+    requestTimeout: 0,
+    keepAliveTimeout: limits.connectionIdleTimeoutMs,
+    connectionsCheckingInterval: 2_000,
+    // Answered by us, as every other error.
+    requireHostHeader: false,
+    optimizeEmptyRequests: true,
+  })
+  // One more than allowed, so that the excess is seen and refused rather than cut off silently.
+  server.maxHeadersCount = limits.requestHeadMaxFields + 1
+  server.maxConnections = limits.connectionsMax
+  server.on('connection', watchConnection)
+  server.on('request', (req, res) => onRequest(req, res, false))
+  server.on('checkContinue', (req, res) => onRequest(req, res, true))
+  server.on('checkExpectation', (_req, res) => sendProblem(res, new HostelError('malformed_request', 'Expect takes only 100-continue'), newInvocationId(), true))
+  server.on('connect', (_req, socket) => refuseConnection(socket as Socket, new HostelError('not_supported', 'CONNECT is not supported')))
+  server.on('clientError', onClientError)
+  return server
+}
+
+/** @throws HostelError `not_supported` */
+function refuseUnsupported(req: IncomingMessage, fields: RequestFields, address: Address): void {
+  // Other offers to upgrade (h2c, which some clients always make) may be ignored; a WebSocket client could do nothing with an ordinary answer.
+  if (fields.webSocket) throw new HostelError('not_supported', 'WebSocket is not supported yet')
+  if (req.method === 'TRACE') throw new HostelError('not_supported', 'TRACE is not supported')
+  // Its scope would cover the other functions at this host.
+  if (fields.serviceWorker && address.prefix !== null) throw new HostelError('not_supported', 'service workers are served at the function\'s own host only: FUNCTION.TENANT.DOMAIN')
+}
+
+function addForwarding(fields: RequestFields, address: Address, remoteAddress: string): void {
+  fields.headers.push('host', address.host, 'x-forwarded-for', remoteAddress, 'x-forwarded-proto', 'http', 'x-forwarded-host', address.host)
+  if (address.prefix !== null) fields.headers.push('x-forwarded-prefix', address.prefix)
+}
+
+function mediaType(contentType: string): string {
+  const end = contentType.indexOf(';')
+  return (end < 0 ? contentType : contentType.slice(0, end)).trim().toLowerCase()
+}
+
+/** What Node's parser refuses, and connections that time out before there is a request. */
+function onClientError(cause: NodeJS.ErrnoException, socket: Socket): void {
+  const error = clientErrors[cause.code ?? ''] ?? new HostelError('malformed_request', 'this is not valid HTTP/1.1')
+  if (!socket.writable || cause.code === 'ECONNRESET') socket.destroy()
+  else refuseConnection(socket, error)
+}
+
+const clientErrors: Record<string, HostelError> = {
+  HPE_HEADER_OVERFLOW: new HostelError('headers_too_large', `the request head has more than ${limits.requestHeadMaxBytes} bytes`),
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: new HostelError('malformed_request', 'the chunk extensions are too long'),
+  ERR_HTTP_REQUEST_TIMEOUT: new HostelError('request_timeout', `the request head took more than ${limits.requestHeadTimeoutMs} ms`),
+}
+
+/** Answers without an answer object, and closes. Not where half an answer is out already: the client would read this as the rest of it. */
+function refuseConnection(socket: Socket, error: HostelError): void {
+  const { calls } = connectionOf(socket)
+  const begun = [...calls].some((call) => call.begunAnswer)
+  for (const call of calls) call.gone(error)
+  calls.clear()
+  if (begun) {
+    socket.destroy()
+    return
+  }
+  socket.end(rawProblem(error, newInvocationId()))
+  // Closing at once, with bytes of the client unread, would take the answer from it.
+  socket.resume()
+  const timer = setTimeout(() => socket.destroy(), limits.lingerMs)
+  socket.once('close', () => clearTimeout(timer))
+}
