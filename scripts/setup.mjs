@@ -31,20 +31,34 @@ try {
 
 async function setUp() {
   const machine = checkMachine()
-  const missingPackages = () => [...new Set(Object.entries(programs).filter(([program]) => !onPath(program)).map(([, name]) => name))]
+  const missingPackages = () => [
+    ...new Set(
+      Object.entries(programs)
+        .filter(([program]) => !onPath(program))
+        .map(([, name]) => name),
+    ),
+  ]
   const where = { nodePackage: join(root, 'node_modules', machine.nodePackage) }
   const needsRuntimes = async () => npmPackagesDiffer() || (await missingRuntimes(where)).length > 0
 
   if (!npmPackagesDiffer() && missingPackages().length === 0 && !(await needsRuntimes())) return
   if (process.getuid?.() !== 0) {
-    throw new SetupError('set-up needs root', `Run it once as root: sudo npm run setup\nIt installs ${[...new Set(Object.values(programs))].join(', ')}, the npm packages, and builds the runtimes in ${cacheDir}.`)
+    throw new SetupError(
+      'set-up needs root',
+      `Run it once as root: sudo npm run setup\nIt installs ${[...new Set(Object.values(programs))].join(', ')}, the npm packages, and builds the runtimes in ${cacheDir}.`,
+    )
   }
   if (!onPath('flock')) throw new SetupError('the program flock is missing', 'Install it: apt-get install util-linux')
   const release = await acquireLock(join(cacheDir, 'setup.lock'), () => process.stdout.write('  waiting for another set-up on this machine\n'))
   try {
     if (npmPackagesDiffer()) await step('npm packages', installNpmPackages, `Check the network and npm's registry, then try again: npm run setup`)
     const packages = missingPackages()
-    if (packages.length > 0) await step(`Debian packages ${packages.join(', ')}`, () => installDebianPackages(packages), `Try it by hand: apt-get update && apt-get install ${packages.join(' ')}`)
+    if (packages.length > 0)
+      await step(
+        `Debian packages ${packages.join(', ')}`,
+        () => installDebianPackages(packages),
+        `Try it by hand: apt-get update && apt-get install ${packages.join(' ')}`,
+      )
     const missing = await missingRuntimes(where)
     // Both at once: one waits for the network while the other unpacks.
     await Promise.all(
@@ -69,24 +83,38 @@ async function setUp() {
 function checkMachine() {
   const release = readFile('/etc/os-release') ?? ''
   const nodePackage = nodePackages[/** @type {'x64'} */ (process.arch)]
-  if (process.platform !== 'linux' || !nodePackage) throw new SetupError(`Hostel runs on Linux on x86-64 and arm64, not on ${process.platform} ${process.arch}`, 'Use a Debian or Ubuntu machine, virtual or real.')
-  if (Number(process.versions.node.split('.')[0]) < 20) throw new SetupError(`Node ${process.versions.node} is too old`, 'Install Node 20 or later for set-up; Hostel brings its own Node 24.')
+  if (process.platform !== 'linux' || !nodePackage)
+    throw new SetupError(
+      `Hostel runs on Linux on x86-64 and arm64, not on ${process.platform} ${process.arch}`,
+      'Use a Debian or Ubuntu machine, virtual or real.',
+    )
+  if (Number(process.versions.node.split('.')[0]) < 20)
+    throw new SetupError(`Node ${process.versions.node} is too old`, 'Install Node 20 or later for set-up; Hostel brings its own Node 24.')
   if (!/^ID(_LIKE)?=.*\b(debian|ubuntu)\b/m.test(release) || !onPath('apt-get')) {
-    throw new SetupError('set-up knows Debian and Ubuntu alone', `Install by hand ${Object.keys(programs).join(', ')}; the runtimes are built with apt-get and dpkg-deb,\nso build them on a Debian machine and copy ${cacheDir} here.`)
+    throw new SetupError(
+      'set-up knows Debian and Ubuntu alone',
+      `Install by hand ${Object.keys(programs).join(', ')}; the runtimes are built with apt-get and dpkg-deb,\nso build them on a Debian machine and copy ${cacheDir} here.`,
+    )
   }
   return { nodePackage }
 }
 
 async function installNpmPackages() {
   // Inside `npm start` npm's own settings come as npm_* variables, which must not decide how this one behaves.
-  const clean = Object.fromEntries(Object.keys(process.env).filter((name) => /^npm_(lifecycle|package|command)/.test(name)).map((name) => [name, '']))
+  const clean = Object.fromEntries(
+    Object.keys(process.env)
+      .filter((name) => /^npm_(lifecycle|package|command)/.test(name))
+      .map((name) => [name, '']),
+  )
   await run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: root, timeoutMs: NPM_TIMEOUT_MS, env: clean })
-  if (!existsSync(join(root, 'node_modules/.bin/node'))) throw new Error('npm installed no Node 24 into node_modules/.bin: optional dependencies must not be left out')
+  if (!existsSync(join(root, 'node_modules/.bin/node')))
+    throw new Error('npm installed no Node 24 into node_modules/.bin: optional dependencies must not be left out')
 }
 
 /** @param {string[]} packages */
 async function installDebianPackages(packages) {
-  const apt = (/** @type {string[]} */ ...args) => run('apt-get', ['-qq', '-y', '-o', 'DPkg::Lock::Timeout=300', '-o', 'Acquire::Retries=3', ...args], { timeoutMs: APT_TIMEOUT_MS })
+  const apt = (/** @type {string[]} */ ...args) =>
+    run('apt-get', ['-qq', '-y', '-o', 'DPkg::Lock::Timeout=300', '-o', 'Acquire::Retries=3', ...args], { timeoutMs: APT_TIMEOUT_MS })
   await apt('update')
   await apt('install', '--no-install-recommends', ...packages)
 }

@@ -4,6 +4,8 @@ import { performance } from 'node:perf_hooks'
 
 /** How often a step that takes long says that it is still at work. */
 const STILL_EVERY_MS = 10_000
+/** Lines of a failure that are shown: the last ones say why. */
+const SHOWN_LINES = 20
 
 /** A set-up that cannot go on: what failed, and what to do. */
 export class SetupError extends Error {
@@ -37,7 +39,8 @@ export async function step(name, work, mend) {
     return result
   } catch (error) {
     process.stdout.write(`  ✗ ${name}  ${seconds()} s\n`)
-    throw new SetupError(`${name} failed: ${error instanceof Error ? error.message : String(error)}`, mend, error)
+    const [first, ...rest] = (error instanceof Error ? error.message : String(error)).split('\n')
+    throw new SetupError([`${name} failed: ${first}`, ...rest.slice(-SHOWN_LINES).map((line) => `  ${line}`)].join('\n'), mend, error)
   } finally {
     clearInterval(still)
   }

@@ -30,7 +30,10 @@ const here = dirname(fileURLToPath(import.meta.url))
  * @param {{ nodePackage: string }} where  Directory of the npm package that carries Node's binary.
  */
 async function keyOf(recipe, { nodePackage }) {
-  const hash = createHash('sha256').update(JSON.stringify(recipe)).update(process.arch).update(await readFile('/etc/os-release'))
+  const hash = createHash('sha256')
+    .update(JSON.stringify(recipe))
+    .update(process.arch)
+    .update(await readFile('/etc/os-release'))
   for (const name of ['recipes.mjs', 'rootfs.mjs']) hash.update(await readFile(join(here, name)))
   if (recipe.nodeBinary) hash.update(await readFile(join(nodePackage, 'package.json')))
   return hash.digest('hex').slice(0, KEY_CHARS)
@@ -71,7 +74,13 @@ export async function installRuntime({ recipe, directory }, { nodePackage }) {
   await writeFile(join(unfinished, 'runtime.json'), JSON.stringify(manifest, null, 2) + '\n')
   // A build that power loss cut short must not be taken for a whole one.
   await run('sync', ['-f', unfinished], { timeoutMs: SYNC_TIMEOUT_MS })
-  if (await readlink(join(linksDir, recipe.name)).then((target) => target === directory, () => false)) await rm(join(linksDir, recipe.name))
+  if (
+    await readlink(join(linksDir, recipe.name)).then(
+      (target) => target === directory,
+      () => false,
+    )
+  )
+    await rm(join(linksDir, recipe.name))
   await rm(directory, { recursive: true, force: true })
   await rename(unfinished, directory)
   const link = join(linksDir, `.${recipe.name}`)

@@ -15,7 +15,10 @@ const WAIT_SECONDS = 900
 export async function acquireLock(path, onWait) {
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
   // flock holds the lock as long as cat runs, and cat runs until our end of its standard input closes.
-  const holder = spawn('flock', ['--exclusive', '--wait', String(WAIT_SECONDS), path, 'sh', '-c', 'echo locked; exec cat >/dev/null'], { stdio: ['pipe', 'pipe', 'ignore'], detached: true })
+  const holder = spawn('flock', ['--exclusive', '--wait', String(WAIT_SECONDS), path, 'sh', '-c', 'echo locked; exec cat >/dev/null'], {
+    stdio: ['pipe', 'pipe', 'ignore'],
+    detached: true,
+  })
   const waiting = setTimeout(onWait, 500)
   try {
     await new Promise((resolve, reject) => {

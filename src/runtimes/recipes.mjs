@@ -37,15 +37,39 @@ export const droppedPackages = ['debconf', 'dpkg', 'tar', 'openssl', 'readline-c
 
 /** Left out of every package. */
 export const baseExclude = [
-  './usr/share/doc', './usr/share/man', './usr/share/info', './usr/share/locale', './usr/share/lintian', './usr/share/bug', './usr/share/doc-base',
-  './usr/share/bash-completion', './usr/share/applications', './usr/share/pixmaps', './usr/share/initramfs-tools', './usr/share/polkit-1',
-  './usr/share/gcc', './usr/share/gdb', './usr/lib/valgrind', './usr/lib/systemd', './usr/lib/binfmt.d', './usr/share/binfmts', './usr/share/zoneinfo/right',
-  './etc/cron.daily', './etc/logrotate.d', './usr/sbin/*', './sbin/*', './var',
-  './usr/bin/localedef', './usr/bin/ldd', './usr/bin/pldd', './usr/bin/tzselect', './usr/bin/tini-static', './usr/bin/catchsegv', './usr/bin/c_rehash',
+  './usr/share/doc',
+  './usr/share/man',
+  './usr/share/info',
+  './usr/share/locale',
+  './usr/share/lintian',
+  './usr/share/bug',
+  './usr/share/doc-base',
+  './usr/share/bash-completion',
+  './usr/share/applications',
+  './usr/share/pixmaps',
+  './usr/share/initramfs-tools',
+  './usr/share/polkit-1',
+  './usr/share/gcc',
+  './usr/share/gdb',
+  './usr/lib/valgrind',
+  './usr/lib/systemd',
+  './usr/lib/binfmt.d',
+  './usr/share/binfmts',
+  './usr/share/zoneinfo/right',
+  './etc/cron.daily',
+  './etc/logrotate.d',
+  './var',
+  './usr/sbin/iconvconfig',
+  './usr/sbin/zic',
+  './usr/sbin/update-ca-certificates',
+  './usr/bin/localedef',
+  './usr/bin/ldd',
+  './usr/bin/pldd',
+  './usr/bin/tzselect',
+  './usr/bin/tini-static',
+  './usr/bin/catchsegv',
+  './usr/bin/c_rehash',
 ]
-
-/** /usr/sbin is left out as a whole but for this: Python's ctypes finds libraries through its cache. */
-export const keptFromSbin = ['./sbin/ldconfig', './usr/sbin/ldconfig']
 
 /** Pid 1 of every sandbox: reaps orphans and passes signals on. */
 export const init = ['/usr/bin/tini', '--']
@@ -65,7 +89,21 @@ export const recipes = [
     manifest: {
       command: ['/usr/local/bin/node', '/hostel/shim.mjs'],
       shimDir: 'guest/node',
-      entryFiles: ['index.ts', 'index.mts', 'index.js', 'index.mjs', 'index.cjs', 'index.cts', 'handler.ts', 'handler.js', 'handler.mjs', 'handler.cjs', 'main.ts', 'main.js', 'main.mjs'],
+      entryFiles: [
+        'index.ts',
+        'index.mts',
+        'index.js',
+        'index.mjs',
+        'index.cjs',
+        'index.cts',
+        'handler.ts',
+        'handler.js',
+        'handler.mjs',
+        'handler.cjs',
+        'main.ts',
+        'main.js',
+        'main.mjs',
+      ],
       env: baseEnv,
       heapFlags: 'node',
     },
@@ -74,9 +112,31 @@ export const recipes = [
     name: 'python3',
     packages: ['python3'],
     nodeBinary: false,
-    exclude: ['./usr/lib/python3*/test', './usr/lib/python3*/pydoc_data', './usr/bin/py3*', './usr/bin/pdb3*', './usr/bin/pygettext3*', './usr/bin/pydoc3*', './usr/share/python3'],
+    exclude: [
+      './usr/lib/python3*/test',
+      './usr/lib/python3*/pydoc_data',
+      './usr/bin/py3*',
+      './usr/bin/pdb3*',
+      './usr/bin/pygettext3*',
+      './usr/bin/pydoc3*',
+      './usr/share/python3',
+    ],
     // Without a source's time and size to compare, an import need not look at the source.
-    finish: [['/usr/bin/python3', '-I', '-m', 'compileall', '-q', '--invalidation-mode', 'unchecked-hash', '-x', 'lib2to3/tests', '/usr/lib/python3', '/usr/lib/{python}']],
+    finish: [
+      [
+        '/usr/bin/python3',
+        '-I',
+        '-m',
+        'compileall',
+        '-q',
+        '--invalidation-mode',
+        'unchecked-hash',
+        '-x',
+        'lib2to3/tests',
+        '/usr/lib/python3',
+        '/usr/lib/{python}',
+      ],
+    ],
     versionCommand: ['/usr/bin/python3', '-I', '-c', 'import platform; print(platform.python_version())'],
     manifest: {
       // -I: neither the environment nor the working directory decides what the shim imports. -B: there is nowhere to write bytecode.

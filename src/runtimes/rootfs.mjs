@@ -4,7 +4,7 @@ import { copyFile, lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeF
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
-import { baseExclude, basePackages, droppedPackages, keptFromSbin } from './recipes.mjs'
+import { baseExclude, basePackages, droppedPackages } from './recipes.mjs'
 import { run } from './run.mjs'
 
 /** @typedef {import('./recipes.mjs').Recipe} Recipe */
@@ -46,7 +46,11 @@ export async function buildRootfs(recipe, { rootfs, nodeBinary }) {
     }
     await configure(rootfs)
     const python = (await readdir(join(rootfs, 'usr/lib'))).find((name) => /^python3\.\d+$/.test(name)) ?? ''
-    for (const command of recipe.finish) await inside(rootfs, command.map((word) => word.replace('{python}', python)))
+    for (const command of recipe.finish)
+      await inside(
+        rootfs,
+        command.map((word) => word.replace('{python}', python)),
+      )
     await harden(rootfs)
     return { version: (await inside(rootfs, recipe.versionCommand)).trim() }
   } finally {
@@ -67,9 +71,28 @@ async function download(packages, debs) {
     run(
       'apt-get',
       [
-        '-o', `Dir::State::status=${status}`, '-o', `Dir::Cache::archives=${debs}/`, '-o', 'Dir::Cache::pkgcache=', '-o', 'Dir::Cache::srcpkgcache=',
+        '-o',
+        `Dir::State::status=${status}`,
+        '-o',
+        `Dir::Cache::archives=${debs}/`,
+        '-o',
+        'Dir::Cache::pkgcache=',
+        '-o',
+        'Dir::Cache::srcpkgcache=',
         // The downloads go to a directory of ours, and root alone may write there.
-        '-o', 'Debug::NoLocking=1', '-o', 'APT::Sandbox::User=root', '-o', 'APT::Install-Recommends=0', '-o', 'Acquire::Retries=3', '-qq', '--download-only', '-y', 'install', ...packages,
+        '-o',
+        'Debug::NoLocking=1',
+        '-o',
+        'APT::Sandbox::User=root',
+        '-o',
+        'APT::Install-Recommends=0',
+        '-o',
+        'Acquire::Retries=3',
+        '-qq',
+        '--download-only',
+        '-y',
+        'install',
+        ...packages,
       ],
       { timeoutMs: DOWNLOAD_TIMEOUT_MS },
     )
@@ -97,9 +120,8 @@ async function unpack(debs, rootfs, exclude) {
     for deb; do
       dpkg-deb --fsys-tarfile "$deb" >"$DEBS/data.tar"
       tar -x -f "$DEBS/data.tar" -C "$ROOTFS" --keep-directory-symlink --no-same-owner --exclude-from="$DEBS/exclude"
-      case "$deb" in */libc-bin_*) tar -x -f "$DEBS/data.tar" -C "$ROOTFS" --keep-directory-symlink --no-same-owner --wildcards ${'$'}KEPT || true;; esac
     done`
-  await run('sh', ['-c', script, 'unpack', ...names.map((name) => join(debs, name))], { timeoutMs: UNPACK_TIMEOUT_MS, env: { DEBS: debs, ROOTFS: rootfs, KEPT: keptFromSbin.join(' ') } })
+  await run('sh', ['-c', script, 'unpack', ...names.map((name) => join(debs, name))], { timeoutMs: UNPACK_TIMEOUT_MS, env: { DEBS: debs, ROOTFS: rootfs } })
 }
 
 /**
@@ -137,7 +159,10 @@ async function harden(rootfs) {
  * @param {string[]} command
  */
 function inside(rootfs, command) {
-  return run('chroot', [rootfs, ...command], { timeoutMs: FINISH_TIMEOUT_MS, env: { PATH: '/usr/local/bin:/usr/bin:/bin:/sbin', LANG: 'C.UTF-8', PYTHONHASHSEED: '0' } })
+  return run('chroot', [rootfs, ...command], {
+    timeoutMs: FINISH_TIMEOUT_MS,
+    env: { PATH: '/usr/local/bin:/usr/bin:/bin:/sbin', LANG: 'C.UTF-8', PYTHONHASHSEED: '0' },
+  })
 }
 
 /** @param {NodeJS.ErrnoException} error */

@@ -3,7 +3,10 @@
 import { spawn } from 'node:child_process'
 
 /** Enough of a failing program's last words to see why. */
-const TAIL_CHARS = 4_000
+const TAIL_CHARS = 20_000
+
+/** Characters of the command in an error. */
+const SHOWN_CHARS = 120
 
 /**
  * Standard output of a program that ended well. Its standard input is empty, its locale C, so that messages can be recognised.
@@ -15,7 +18,12 @@ const TAIL_CHARS = 4_000
  */
 export function run(program, args, { timeoutMs, env, cwd }) {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { cwd, env: { ...process.env, LC_ALL: 'C.UTF-8', DEBIAN_FRONTEND: 'noninteractive', ...env }, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+    const child = spawn(program, args, {
+      cwd,
+      env: { ...process.env, LC_ALL: 'C.UTF-8', DEBIAN_FRONTEND: 'noninteractive', ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    })
     let out = ''
     let tail = ''
     let late = false
@@ -50,8 +58,10 @@ export function run(program, args, { timeoutMs, env, cwd }) {
     child.once('close', (code, signal) => {
       done()
       if (code === 0) return resolve(out)
+      const words = [program, ...args].join(' ')
+      const shown = words.length > SHOWN_CHARS ? `${words.slice(0, SHOWN_CHARS)}…` : words
       const what = late ? `took more than ${timeoutMs / 1_000} s` : signal ? `was ended by ${signal}` : `ended with code ${code}`
-      reject(new Error(`${program} ${args.slice(-3).join(' ')} ${what}${tail ? `:\n${tail.trimEnd()}` : ''}`))
+      reject(new Error(`${shown} ${what}${tail ? `:\n${tail.trimEnd()}` : ''}`))
     })
   })
 }
