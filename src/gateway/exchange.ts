@@ -111,7 +111,6 @@ export class HttpCaller implements Caller {
     this.sentBytes += chunk.length
     // Not one byte over the declared length may leave: the client would read it as the next answer.
     if (this.declaredBytes !== null && this.sentBytes > this.declaredBytes) this.refuse(wrongLength(this.declaredBytes, 'more'))
-    else if (this.sentBytes > limits.responseBodyMaxBytes) this.refuse(new HostelError('response_too_large', undefined, { facts: { maxBytes: limits.responseBodyMaxBytes } }))
     else if (this.heldHead && !this.heldBody) this.heldBody = chunk
     else {
       this.flush()

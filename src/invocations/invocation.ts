@@ -231,11 +231,17 @@ function forward(invocation: Invocation, lease: Lease): void {
     return
   }
   const meta = { id: call.id, deadlineMs: Math.max(1, invocation.deadlineAtMs - Date.now()), ...(call.isEvent && { event: true as const }) }
-  invocation.exchange = lease.exchange({ method: call.method, url: call.url, headers: call.headers, meta, endStream: !call.hasBody }, invocation)
+  try {
+    invocation.exchange = lease.exchange({ method: call.method, url: call.url, headers: call.headers, meta, endStream: !call.hasBody }, invocation)
+  } catch (error) {
+    lease.release()
+    fail(invocation, error)
+    return
+  }
   if (call.hasBody) invocation.caller.sendBody()
 }
 
-/** No place was found. */
+/** No place was found, or it would not take the request. */
 function fail(invocation: Invocation, cause: unknown): void {
   const error = cause instanceof HostelError ? cause : new HostelError('internal', undefined, { cause, facts: { cause: String(cause) } })
   invocation.blame(error)

@@ -45,6 +45,8 @@ export type ToKeeper =
   | { type: 'end'; sandbox: number; graceMs: number }
   /** Memory use now of every sandbox. Answer: `usage`. */
   | { type: 'usage'; req: number }
+  /** Once, from gateway and control: it serves now. */
+  | { type: 'ready' }
 
 export type FromKeeper =
   /** First message to a child. */
