@@ -1,0 +1,86 @@
+/** cgroup v1: one tree per controller, of which a sandbox needs four. */
+import { existsSync } from 'node:fs'
+import { mkdir, writeFile } from 'node:fs/promises'
+
+import { groupsIn, killListed, readIfThere, readKey, readNumber, readNumberSoon, removeGroup, untilFrozen, writeIfThere } from './cgroup-files.ts'
+import type { CgroupLimits, Cgroups, SandboxCgroup } from './cgroups.ts'
+
+export const V1_CONTROLLERS = ['memory', 'pids', 'cpu', 'freezer'] as const
+
+/** v1 counts shares of 1,024 where v2 counts weights of 100. */
+const SHARES_PER_WEIGHT = 10.24
+
+export function createCgroupsV1(instance: string, mounts: Map<string, string>): Cgroups {
+  const roots = {} as Record<(typeof V1_CONTROLLERS)[number], string>
+  for (const controller of V1_CONTROLLERS) {
+    const mount = mounts.get(controller)
+    if (mount === undefined) throw new Error(`the kernel's cgroup controller "${controller}" is not mounted`)
+    roots[controller] = `${mount}/hostel/${instance}`
+  }
+  const remove = async (name: string): Promise<void> => {
+    // Page cache of a removed group keeps it in the kernel for as long as the files stay cached; emptied first, it goes at once.
+    await writeFile(`${roots.memory}/${name}/memory.force_empty`, '0').catch(() => {})
+    await Promise.all(V1_CONTROLLERS.map((controller) => removeGroup(`${roots[controller]}/${name}`)))
+  }
+  return {
+    async create(name, limits) {
+      await Promise.all(V1_CONTROLLERS.map((controller) => mkdir(`${roots[controller]}/${name}`, { recursive: true })))
+      try {
+        await applyLimits(name, limits)
+      } catch (error) {
+        await remove(name)
+        throw error
+      }
+      return sandboxCgroup(name)
+    },
+    async removeInstance() {
+      for (const controller of V1_CONTROLLERS) {
+        for (const name of await groupsIn(roots[controller])) {
+          writeIfThere(`${roots.freezer}/${name}/freezer.state`, 'THAWED')
+          killListed(`${roots[controller]}/${name}/cgroup.procs`)
+          await remove(name)
+        }
+        await removeGroup(roots[controller])
+      }
+    },
+  }
+
+  async function applyLimits(name: string, limits: CgroupLimits): Promise<void> {
+    const memory = `${roots.memory}/${name}`
+    await writeFile(`${memory}/memory.limit_in_bytes`, String(limits.memoryBytes))
+    // Memory and swap together: only there when the kernel accounts swap.
+    if (existsSync(`${memory}/memory.memsw.limit_in_bytes`)) await writeFile(`${memory}/memory.memsw.limit_in_bytes`, String(limits.memoryBytes))
+    await writeFile(`${roots.pids}/${name}/pids.max`, String(limits.pids))
+    await writeFile(`${roots.cpu}/${name}/cpu.shares`, shares(limits.cpuWeight))
+  }
+
+  function sandboxCgroup(name: string): SandboxCgroup {
+    const memory = `${roots.memory}/${name}`
+    const frozenState = `${roots.freezer}/${name}/freezer.state`
+    return {
+      joinFiles: V1_CONTROLLERS.map((controller) => `${roots[controller]}/${name}/cgroup.procs`),
+      setCpuWeight: (weight) => writeIfThere(`${roots.cpu}/${name}/cpu.shares`, shares(weight)),
+      async freeze() {
+        writeIfThere(frozenState, 'FROZEN')
+        await untilFrozen(() => {
+          const state = readIfThere(frozenState)
+          // A process that was about to fork can hold it in FREEZING until it is asked again.
+          if (state === 'FREEZING') writeIfThere(frozenState, 'FROZEN')
+          return state !== 'FREEZING'
+        })
+      },
+      thaw: () => writeIfThere(frozenState, 'THAWED'),
+      memoryBytes: () => readNumberSoon(`${memory}/memory.usage_in_bytes`),
+      record: () => ({ oomKills: readKey(`${memory}/memory.oom_control`, 'oom_kill') ?? 0, memoryPeakBytes: readNumber(`${memory}/memory.max_usage_in_bytes`) }),
+      kill() {
+        writeIfThere(frozenState, 'THAWED')
+        killListed(`${memory}/cgroup.procs`)
+      },
+      remove: () => remove(name),
+    }
+  }
+}
+
+function shares(weight: number): string {
+  return String(Math.max(2, Math.round(weight * SHARES_PER_WEIGHT)))
+}
