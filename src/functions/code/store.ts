@@ -1,0 +1,140 @@
+/** Code by its digest: `code/<digest>/` in control's part of the data directory, complete or not there at all. */
+import { randomUUID } from 'node:crypto'
+import { createWriteStream, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import { lstat, mkdir, open, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Transform } from 'node:stream'
+import type { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+
+import { HostelError } from '../../errors.ts'
+import { limits } from '../../limits.ts'
+import type { FunctionStore } from '../../store/functions.ts'
+import { startUnpacker } from './unpacker.ts'
+import type { Unpacked } from './unpacker.ts'
+
+export interface CodeStore {
+  /** Takes an archive (tar, gzipped) in; the same code again is no second copy. @throws HostelError when it is refused. */
+  receive(archive: Readable, signal: AbortSignal): Promise<Unpacked>
+  /** Whether it is there at this very moment. */
+  has(digest: string): boolean
+  /** Whether the code holds a file of this path. */
+  hasFile(digest: string, path: string): Promise<boolean>
+  /** The text of a file, if it is there and not longer than that. */
+  readText(digest: string, path: string, maxBytes: number): Promise<string | undefined>
+  /** Removes code that no version has needed for `limits.codeUnusedKeepMs`. Gives the number of those. */
+  collect(functions: FunctionStore, nowMs: number): Promise<number>
+  close(): Promise<void>
+}
+
+const DIGEST = /^[0-9a-f]{64}$/
+
+/** Opens the store in a directory and clears what an earlier process left unfinished. */
+export function openCodeStore(dataDir: string): CodeStore {
+  const codeDir = join(dataDir, 'code')
+  const temporaryDir = join(dataDir, 'tmp')
+  rmSync(temporaryDir, { recursive: true, force: true })
+  mkdirSync(temporaryDir, { mode: 0o700 })
+  mkdirSync(codeDir, { recursive: true, mode: 0o755 })
+  const unpacker = startUnpacker()
+  /** Since when code has been without a version; starts anew with every process, which only keeps it longer. */
+  const unusedSinceMs = new Map<string, number>()
+  let uploads = 0
+
+  /** Moves a directory out of sight in one step, then removes it at leisure. */
+  async function remove(digest: string): Promise<void> {
+    await rm(join(temporaryDir, digest), { recursive: true, force: true })
+  }
+
+  async function receiveInto(work: string, archive: Readable, signal: AbortSignal): Promise<Unpacked> {
+    const file = join(work, 'archive')
+    const tree = join(work, 'tree')
+    await pipeline(archive, bounded(), createWriteStream(file, { flags: 'wx', mode: 0o600 }), { signal })
+    await mkdir(tree, 0o755)
+    const unpacked = await unpacker.unpack({ archive: file, directory: tree })
+    const place = join(codeDir, unpacked.digest)
+    unusedSinceMs.delete(unpacked.digest)
+    if (!existsSync(place)) {
+      renameSync(tree, place)
+      await syncDirectory(codeDir)
+    }
+    return unpacked
+  }
+
+  return {
+    async receive(archive, signal) {
+      if (uploads >= limits.codeUploadsMax) throw new HostelError('unavailable', 'too many uploads at once', { retryAfterSeconds: 5 })
+      uploads += 1
+      const work = join(temporaryDir, randomUUID())
+      try {
+        await mkdir(work, 0o700)
+        return await receiveInto(work, archive, signal)
+      } finally {
+        uploads -= 1
+        await rm(work, { recursive: true, force: true })
+      }
+    },
+
+    has(digest) {
+      return DIGEST.test(digest) && existsSync(join(codeDir, digest))
+    },
+
+    async hasFile(digest, path) {
+      // No links can be in there, so the path itself decides.
+      const found = await lstat(join(codeDir, digest, path)).catch(() => undefined)
+      return found?.isFile() ?? false
+    },
+
+    async readText(digest, path, maxBytes) {
+      const file = join(codeDir, digest, path)
+      const found = await lstat(file).catch(() => undefined)
+      if (!found?.isFile() || found.size > maxBytes) return undefined
+      return readFile(file, 'utf8')
+    },
+
+    async collect(functions, nowMs) {
+      let removed = 0
+      const present = readdirSync(codeDir).filter((name) => DIGEST.test(name))
+      for (const digest of unusedSinceMs.keys()) if (!present.includes(digest)) unusedSinceMs.delete(digest)
+      for (const digest of present) {
+        const sinceMs = unusedSinceMs.get(digest)
+        const isDue = sinceMs !== undefined && nowMs - sinceMs >= limits.codeUnusedKeepMs
+        const isUnused = await functions.unlessCodeIsUsed(digest, () => {
+          if (isDue) renameSync(join(codeDir, digest), join(temporaryDir, digest))
+        })
+        if (!isUnused) unusedSinceMs.delete(digest)
+        else if (!isDue) unusedSinceMs.set(digest, sinceMs ?? nowMs)
+        else {
+          unusedSinceMs.delete(digest)
+          removed += 1
+          await remove(digest)
+        }
+      }
+      return removed
+    },
+
+    async close() {
+      await unpacker.close()
+    },
+  }
+}
+
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+function bounded(): Transform {
+  let bytes = 0
+  return new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      bytes += chunk.length
+      if (bytes > limits.codeArchiveMaxBytes) done(new HostelError('request_too_large', `the archive is larger than ${limits.codeArchiveMaxBytes / 1024 / 1024} MiB`))
+      else done(null, chunk)
+    },
+  })
+}

@@ -1,0 +1,30 @@
+/** The thread that unpacks archives one by one: it may be ended at any time, and takes nothing with it but the archive in hand. */
+import { parentPort } from 'node:worker_threads'
+
+import { HostelError } from '../../errors.ts'
+import type { ErrorCode } from '../../errors.ts'
+import { treeDigest } from './digest.ts'
+import { unpack } from './unpack.ts'
+
+export interface ToUnpacker {
+  archive: string
+  directory: string
+}
+export type FromUnpacker = { digest: string; files: number; bytes: number } | { error: { code: ErrorCode; message: string } }
+
+const port = parentPort!
+
+port.on('message', (task: ToUnpacker) => {
+  void work(task).then((answer) => port.postMessage(answer))
+})
+
+async function work(task: ToUnpacker): Promise<FromUnpacker> {
+  try {
+    const entries = await unpack(task.archive, task.directory)
+    const files = entries.filter((entry) => entry.kind === 'file')
+    return { digest: treeDigest(entries), files: files.length, bytes: files.reduce((sum, file) => sum + file.bytes, 0) }
+  } catch (error) {
+    if (error instanceof HostelError) return { error: { code: error.code, message: error.message } }
+    return { error: { code: 'internal', message: `the archive could not be unpacked: ${(error as Error).message}` } }
+  }
+}

@@ -1,0 +1,98 @@
+/** The writer's thread: owns the newest segment, appends batches to it, and begins the next one when it is full or old. */
+import type { DatabaseSync } from 'node:sqlite'
+import { parentPort, workerData } from 'node:worker_threads'
+
+import { limits } from '../../limits.ts'
+import { checkDatabase, isDamage, openDatabase, StoreError } from '../database.ts'
+import { appender } from './append.ts'
+import type { Appender, Batch } from './append.ts'
+import { listSegments, nextSegment, segmentSchema } from './segments.ts'
+import type { Position, Segment } from './segments.ts'
+
+export type ToWriter = { type: 'append'; id: number; batch: Batch; mayRepeat: boolean } | { type: 'close' }
+export type FromWriter =
+  /** The last line that is durable so far. `problem`: why the newest segment was left aside. */
+  | { type: 'open'; position: Position; problem?: string }
+  | { type: 'appended'; id: number; position: Position }
+  | { type: 'failed'; id: number; message: string }
+  | { type: 'closed' }
+
+const port = parentPort!
+const { directory } = workerData as { directory: string }
+
+interface Current {
+  segment: Segment
+  database: DatabaseSync
+  appender: Appender
+}
+
+function open(segment: Segment): Current {
+  const database = openDatabase(segment.file, segmentSchema)
+  try {
+    checkDatabase(database, segment.file)
+    return { segment, database, appender: appender(database) }
+  } catch (error) {
+    database.close()
+    throw error
+  }
+}
+
+function openNext(): Current {
+  return open(nextSegment(directory, listSegments(directory), Date.now()))
+}
+
+function openNewest(): { current: Current; problem?: string } {
+  const newest = listSegments(directory).at(-1)
+  if (!newest) return { current: openNext() }
+  try {
+    return { current: open(newest) }
+  } catch (error) {
+    // Losing sight of one stretch of records is better than keeping none from now on.
+    if (!(error instanceof StoreError)) throw error
+    return { current: openNext(), problem: error.message }
+  }
+}
+
+function isFull(now: Current): boolean {
+  return now.appender.bytes() > limits.segmentMaxBytes || Date.now() - now.segment.createdAtMs > limits.segmentMaxMs
+}
+
+function moveOn(): void {
+  const next = openNext()
+  current.database.close()
+  current = next
+}
+
+function append(batch: Batch, mayRepeat: boolean): number {
+  try {
+    return current.appender.append(batch, { mayRepeat })
+  } catch (error) {
+    if (!isDamage(error)) throw error
+    moveOn()
+    return current.appender.append(batch, { mayRepeat })
+  }
+}
+
+function send(message: FromWriter): void {
+  port.postMessage(message)
+}
+
+const opened = openNewest()
+let current = opened.current
+send({ type: 'open', position: { segment: current.segment.number, line: current.appender.append({ records: [], logs: [] }, { mayRepeat: false }) }, ...(opened.problem && { problem: opened.problem }) })
+
+port.on('message', (message: ToWriter) => {
+  if (message.type === 'close') {
+    current.database.close()
+    send({ type: 'closed' })
+    port.close()
+    return
+  }
+  try {
+    if (isFull(current)) moveOn()
+    const line = append(message.batch, message.mayRepeat)
+    send({ type: 'appended', id: message.id, position: { segment: current.segment.number, line } })
+  } catch (error) {
+    send({ type: 'failed', id: message.id, message: (error as Error).message })
+  }
+})

@@ -1,0 +1,95 @@
+/** The main thread's end of the writer: batches in, durable positions out, one at a time and in order. */
+import { Worker } from 'node:worker_threads'
+
+import { HostelError } from '../../errors.ts'
+import type { Batch } from './append.ts'
+import type { Position } from './segments.ts'
+import type { FromWriter, ToWriter } from './write-thread.ts'
+
+export interface RecordWriter {
+  /** The last line that is durable. */
+  readonly position: Position
+  /** Why the newest segment was left aside at start, if it was. */
+  readonly problem: string | undefined
+  /**
+   * Resolves once the batch is durable. `mayRepeat`: the sender may have sent it before, and lines that are there already are left out.
+   * @throws HostelError `internal` when it could not be written, and nothing of it was.
+   */
+  append(batch: Batch, options: { mayRepeat: boolean }): Promise<Position>
+  /** Waits for what was handed in, then closes. */
+  close(): Promise<void>
+}
+
+/** Starts the thread on a directory of segments. `onLost` is called when it ends without having been asked to. */
+export async function startWriter(directory: string, onLost: (error: Error) => void): Promise<RecordWriter> {
+  const worker = new Worker(new URL('write-thread.ts', import.meta.url), { workerData: { directory } })
+  const waiting = new Map<number, { resolve: (position: Position) => void; reject: (error: Error) => void }>()
+  const opened = Promise.withResolvers<{ position: Position; problem?: string }>()
+  const closed = Promise.withResolvers<void>()
+  let position: Position = { segment: 0, line: 0 }
+  let nextId = 1
+  let state: 'opening' | 'open' | 'closing' | 'gone' = 'opening'
+
+  function lost(error: Error): void {
+    if (state === 'gone') return
+    const before = state
+    state = 'gone'
+    for (const { reject } of waiting.values()) reject(new HostelError('internal', 'the writer of records is gone', { cause: error }))
+    waiting.clear()
+    closed.resolve()
+    if (before === 'opening') opened.reject(error)
+    else if (before === 'open') onLost(error)
+  }
+  worker.on('error', lost)
+  worker.on('exit', () => lost(new Error('the writer of records ended')))
+  worker.on('message', (message: FromWriter) => {
+    switch (message.type) {
+      case 'open':
+        position = message.position
+        opened.resolve(message)
+        return
+      case 'closed':
+        closed.resolve()
+        return
+      case 'appended':
+        position = message.position
+        waiting.get(message.id)?.resolve(message.position)
+        break
+      case 'failed':
+        waiting.get(message.id)?.reject(new HostelError('internal', `records could not be written: ${message.message}`))
+        break
+    }
+    waiting.delete(message.id)
+  })
+
+  const { problem } = await opened.promise
+  state = 'open'
+
+  function send(message: ToWriter): void {
+    worker.postMessage(message)
+  }
+
+  return {
+    get position() {
+      return position
+    },
+    problem,
+    append(batch, options) {
+      if (state !== 'open') return Promise.reject(new HostelError('shutting_down'))
+      const { promise, resolve, reject } = Promise.withResolvers<Position>()
+      const id = nextId++
+      waiting.set(id, { resolve, reject })
+      send({ type: 'append', id, batch, mayRepeat: options.mayRepeat })
+      return promise
+    },
+    async close() {
+      if (state === 'open') {
+        state = 'closing'
+        send({ type: 'close' })
+      }
+      await closed.promise
+      state = 'gone'
+      await worker.terminate()
+    },
+  }
+}

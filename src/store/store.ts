@@ -1,0 +1,74 @@
+/** All that control keeps, opened as one. Behind asynchronous interfaces, so that another database can stand here later. */
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+
+import { limits } from '../limits.ts'
+import { accessStore } from './access.ts'
+import type { AccessStore } from './access.ts'
+import { checkDatabase, openDatabase, readMigrations } from './database.ts'
+import { functionStore } from './functions.ts'
+import type { FunctionStore } from './functions.ts'
+import { recordReader } from './records/reader.ts'
+import type { RecordReader } from './records/reader.ts'
+import { deleteSegment, forgettable, listSegments } from './records/segments.ts'
+import { startWriter } from './records/writer.ts'
+import type { RecordWriter } from './records/writer.ts'
+
+export interface Store {
+  access: AccessStore
+  functions: FunctionStore
+  records: Pick<RecordReader, 'get' | 'list' | 'countLines' | 'countSince' | 'lines'> & Pick<RecordWriter, 'append' | 'position'>
+  /** Deletes segments that are too old or too many. */
+  forgetOldRecords(nowMs: number): void
+  close(): Promise<void>
+}
+
+export interface StoreEvents {
+  /** Something that an operator should know and that does not stop the server. */
+  onProblem(message: string, error?: Error): void
+  /** The writer of records is gone; nothing can be recorded any more. */
+  onLost(error: Error): void
+}
+
+/** @throws StoreError when the database can't be used. */
+export async function openStore(directory: string, events: StoreEvents): Promise<Store> {
+  const file = join(directory, 'hostel.db')
+  const database = openDatabase(file, readMigrations(new URL('migrations/', import.meta.url)))
+  try {
+    checkDatabase(database, file)
+    const logs = join(directory, 'logs')
+    mkdirSync(logs, { recursive: true, mode: 0o700 })
+    const writer = await startWriter(logs, events.onLost)
+    if (writer.problem) events.onProblem(writer.problem)
+    const reader = recordReader(logs, (segment, error) => events.onProblem(`${segment.file} can't be read; its records are missing from answers`, error))
+    return {
+      access: accessStore(database),
+      functions: functionStore(database),
+      records: {
+        get: reader.get,
+        list: reader.list,
+        countLines: reader.countLines,
+        countSince: reader.countSince,
+        lines: reader.lines,
+        append: writer.append,
+        get position() {
+          return writer.position
+        },
+      },
+      forgetOldRecords(nowMs) {
+        for (const segment of forgettable(listSegments(logs), { nowMs, keepMs: limits.recordsKeepMs, maxBytes: limits.recordsMaxBytes })) {
+          reader.release(segment)
+          deleteSegment(segment)
+        }
+      },
+      async close() {
+        await writer.close()
+        reader.close()
+        database.close()
+      },
+    }
+  } catch (error) {
+    database.close()
+    throw error
+  }
+}
