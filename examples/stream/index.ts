@@ -9,7 +9,7 @@ async function* countdown(from: number, signal: AbortSignal): AsyncGenerator<str
   for (let left = from; left > 0; left--) {
     yield `${left}\n`
     // The signal fires when the caller goes away, so nothing counts on for nobody.
-    await setTimeout(100, undefined, { signal })
+    await setTimeout(50, undefined, { signal })
   }
   yield 'lift-off\n'
 }

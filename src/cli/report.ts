@@ -10,7 +10,7 @@ import { harmless, note, styledError } from './output.ts'
 /** Prints the failure and returns the exit code. */
 export function reportFailure(error: unknown, args: string[]): number {
   if (error instanceof CommanderError && error.exitCode === 0) return 0
-  const failure = toFailure(error, args)
+  const failure = failureOf(error, args)
   const { code } = exitCodes[failure.kind]
   if (args.includes('--json')) {
     note(JSON.stringify({ error: { code: failure.code, message: failure.message, why: failure.why, fix: failure.fix }, exitCode: code }))
@@ -28,7 +28,8 @@ function lines(text: string): string {
   return text.split('\n').map(harmless).join('\n       ')
 }
 
-function toFailure(error: unknown, args: string[]): CliFailure {
+/** Any error as a failure; `args` help to word those of the command line. */
+export function failureOf(error: unknown, args: string[] = []): CliFailure {
   if (error instanceof CliFailure) return error
   if (error instanceof CommanderError) {
     const words = args.filter((arg) => !arg.startsWith('-')).slice(0, 1).join(' ')

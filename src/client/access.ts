@@ -27,7 +27,7 @@ export function findAccess(given: { api?: string | undefined; token?: string | u
   const token = given.token ?? (environment['HOSTEL_TOKEN'] || undefined)
   const source = given.api ? '--api' : 'HOSTEL_API'
   if (api !== undefined) checkUrl(source, api)
-  if (api !== undefined && token !== undefined) return { api, gateway: environment['HOSTEL_GATEWAY_URL'] || undefined, token, source }
+  if (api !== undefined && token !== undefined) return { api, gateway: undefined, token, source }
 
   const files = [...(environment['HOSTEL_DATA'] ? [join(environment['HOSTEL_DATA'], 'cli.json')] : []), RUN_FILE]
   let denied: string | undefined

@@ -1,7 +1,6 @@
 import type { InvocationDetail } from '../../client/control.ts'
 import { apiOption, examples, jsonOption, newCommand, tenantOption, tokenOption } from '../command.ts'
 import { connect } from '../connect.ts'
-import { guestErrorText } from '../api-failure.ts'
 import { formatBytes, formatMs, formatTime, harmless, pairs, print, printJson, styled } from '../output.ts'
 
 const show = () =>
@@ -22,6 +21,9 @@ const show = () =>
 
 export const command = () => newCommand('invocations').description('Explain single runs of functions.').addCommand(show())
 
+/** Lines of a function's stack trace shown to people. */
+const STACK_LINES = 12
+
 /** How a sandbox was come by, as half a sentence. */
 const starts = {
   warm: 'a warm sandbox was there',
@@ -33,10 +35,10 @@ function explain(item: InvocationDetail): void {
   const ok = item.outcome === 'ok'
   print(`${styled(ok ? 'green' : 'red', ok ? 'ok' : item.outcome)}  ${styled('bold', harmless(item.explanation.summary))}`)
   if (item.explanation.hint) print(`${styled('dim', 'fix:')} ${harmless(item.explanation.hint)}`)
-  const guest = guestErrorText(item.detail?.['guest'] ?? item.detail?.['error'])
-  if (guest) {
+  const stack = (item.detail?.['guest'] as { stack?: unknown } | undefined)?.stack
+  if (typeof stack === 'string') {
     print()
-    for (const line of guest.split('\n')) print(`  ${harmless(line)}`)
+    for (const line of stack.split('\n').slice(0, STACK_LINES)) print(`  ${harmless(line.trimEnd())}`)
   }
   print()
   print(

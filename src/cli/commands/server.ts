@@ -9,7 +9,7 @@ const placeholders: Partial<Record<keyof typeof settingFlags, string>> = { data:
 export const command = () => {
   const server = newCommand('server').description('Run the server in the foreground until Ctrl-C or SIGTERM. It needs root. Flags win over environment variables.')
   for (const [flag, setting] of Object.entries(settingFlags)) {
-    server.option(`--${flag} <${placeholders[flag as keyof typeof settingFlags] ?? 'value'}>`, `${setting.help} (default ${setting.default}, or $${setting.env})`)
+    server.option(`--${flag} <${placeholders[flag as keyof typeof settingFlags] ?? 'value'}>`, `${setting.help} ($${setting.env}, default ${setting.default})`)
   }
   return server.addHelpText('after', examples('server', 'server --data /var/lib/hostel --gateway 0.0.0.0:8080')).action((options) => {
     const flags = Object.entries(options as Record<string, string>).map(([name, value]) => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}=${value}`)
