@@ -177,7 +177,9 @@ export class HttpCaller implements Caller {
   private writeHead({ headers, contentLength }: ResponseFields): void {
     this.heldHead = null
     headers.push('hostel-invocation', this.options.id)
-    if (contentLength !== null && this.status !== 204) headers.push('content-length', String(this.status === 205 ? 0 : contentLength))
+    // 204 can't have a length, 205 can't be without one (RFC 9110, sections 8.6 and 15.3.6).
+    if (this.status === 205) headers.push('content-length', '0')
+    else if (contentLength !== null && this.status !== 204) headers.push('content-length', String(contentLength))
     if (this.options.isDraining() || this.leavesBodyUnasked()) headers.push('connection', 'close')
     this.res.writeHead(this.status, headers)
   }

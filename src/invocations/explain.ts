@@ -19,7 +19,7 @@ function explain(error: HostelError, version: RoutedVersion, facts: Record<strin
   if (guest) return `${whatGuest[error.code] ?? errorKinds[error.code].title}: ${describeGuestError(guest)}`
   if (error.code === 'deadline_exceeded') return `no answer within the timeout of ${version.timeoutMs} ms${facts['waitedFor'] === 'sandbox' ? ', all of it spent waiting for a sandbox' : ''}`
   if (exit) return explainExit(exit, version.memoryMiB)
-  return error.message
+  return typeof facts['rule'] === 'string' ? `${errorKinds[error.code].title.toLowerCase()}: ${facts['rule']}` : error.message
 }
 
 const whatGuest: { [K in ErrorCode]?: string } = {

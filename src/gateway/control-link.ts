@@ -1,0 +1,61 @@
+/** The gateway's end of the link to control: takes the routing table, answers what control asks, and outlives control's absence. */
+import type { Socket } from 'node:net'
+
+import { HostelError } from '../errors.ts'
+import type { Reports } from '../invocations/reports.ts'
+import { Link } from '../link/link.ts'
+import type { LinkCalls } from '../link/messages.ts'
+import type { GuestError } from '../sandbox/protocol.ts'
+import type { Scheduler } from '../scheduler/types.ts'
+import type { RoutingTable } from './routes.ts'
+
+export interface ControlLink {
+  /** Uses this stream from now on; one from before is closed. */
+  attach(socket: Socket): void
+  /** Resolves when the first routing table has come, or after so long. */
+  firstTable(withinMs: number): Promise<void>
+}
+
+export function createControlLink(options: { table: RoutingTable; scheduler: Scheduler; reports: Reports }): ControlLink {
+  const { table, scheduler, reports } = options
+  const { promise: filled, resolve: onFilled } = Promise.withResolvers<void>()
+  let link: Link | null = null
+
+  return {
+    attach(socket) {
+      link?.close()
+      link = new Link(socket, {
+        events: {
+          routes({ functions }) {
+            table.replaceAll(functions)
+            onFilled()
+          },
+          route: (event) => table.replace(event.function),
+          unroute: ({ tenant, name }) => table.remove(tenant, name),
+        },
+        calls: {
+          prepare: (params) => prepare(scheduler, params),
+          sandboxes: async () => ({ sandboxes: await scheduler.list() }),
+        },
+      })
+      reports.attach(link)
+    },
+    async firstTable(withinMs) {
+      const { promise: late, resolve } = Promise.withResolvers<void>()
+      const timer = setTimeout(resolve, withinMs)
+      await Promise.race([filled, late])
+      clearTimeout(timer)
+    },
+  }
+}
+
+/** A version that fails to start is an answer, not a fault of the link. */
+async function prepare(scheduler: Scheduler, { version }: LinkCalls['prepare']['params']): Promise<LinkCalls['prepare']['result']> {
+  try {
+    return await scheduler.prepare(version)
+  } catch (error) {
+    if (!(error instanceof HostelError)) throw error
+    const { guest, ...facts } = error.facts as { guest?: GuestError }
+    return { error: { code: error.code, message: error.message, ...(guest && { guest }), facts } }
+  }
+}
