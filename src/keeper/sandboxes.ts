@@ -1,0 +1,152 @@
+/** The gateway's wishes, carried out by the engine; and what must be known of each sandbox to hand it to the next gateway. */
+import { closeSync } from 'node:fs'
+
+import { duplicate } from '../engines/embedded/descriptors.native.ts'
+import { type Engine, EngineError, type SandboxEnds } from '../engines/engine.ts'
+import type { Logger } from '../telemetry/logger.ts'
+import type { Child } from './child.ts'
+import type { SpareClass, ToKeeper } from './messages.ts'
+import { type Refusal, parseGatewayMessage } from './parse.ts'
+
+/** Boots that a gateway may have outstanding: far more than a machine works on at once, few enough to bound what waits here. */
+const OUTSTANDING_BOOTS_MAX = 256
+
+/** What is kept back of a booted sandbox: dead gateways lose their ends, these survive. */
+interface Kept {
+  spareClass: SpareClass
+  label: string | null
+  /** Second stream, standard output and error; taken away when they are handed to a second gateway. */
+  ends: Omit<SandboxEnds, 'stream'> | undefined
+}
+
+export interface Sandboxes {
+  /** Answers one message of the gateway; it may be hostile. */
+  receive(message: unknown, gateway: Child): void
+  /** The gateway has died: ends what it had not finished making. What is idle waits for the next one. */
+  gatewayLost(): void
+  /** Gives a new gateway the sandboxes that outlived the one before. */
+  adoptInto(gateway: Child): void
+  count(): number
+}
+
+export function createSandboxes(options: { engine: Engine; gateway: () => Child | undefined; maxSandboxes: number; log: Logger }): Sandboxes {
+  const { engine, log } = options
+  /** Numbers are never used twice in the keeper's life. */
+  let nextId = 1
+  let booting = 0
+  /** Rises with each gateway: what an earlier one began is not finished for a later one. */
+  let generation = 0
+  const kept = new Map<number, Kept>()
+
+  engine.onExit = (id, exit) => {
+    const sandbox = kept.get(id)
+    kept.delete(id)
+    closeEnds(sandbox)
+    log.debug({ sandbox: id, ...exit }, 'sandbox ended')
+    options.gateway()?.send({ type: 'exited', sandbox: id, exit })
+  }
+
+  return {
+    receive(message, gateway) {
+      const request = parseGatewayMessage(message)
+      if ('refused' in request) {
+        refuse(request, gateway)
+        return
+      }
+      if (request.type === 'ready') return
+      if (request.type === 'end') {
+        void engine.end(request.sandbox, request.graceMs).catch((error: unknown) => log.error({ err: error, sandbox: request.sandbox }, 'a sandbox could not be ended'))
+        return
+      }
+      void answer(request, gateway)
+    },
+
+    gatewayLost() {
+      generation++
+      for (const [id, { ends }] of kept) {
+        // Without a second stream to go to, its shim is at its end too.
+        if (ends === undefined) void engine.end(id, 0)
+      }
+    },
+
+    adoptInto(gateway) {
+      for (const [id, sandbox] of kept) {
+        const { ends } = sandbox
+        if (ends === undefined) continue
+        sandbox.ends = undefined
+        void engine.thaw(id).then(() => {
+          gateway.send({ type: 'adopt', sandbox: id, spareClass: sandbox.spareClass, label: sandbox.label, handles: 3 })
+          hand(gateway, 0, id, { stream: ends.secondStream, stdout: ends.stdout, stderr: ends.stderr })
+        }, () => closeEnds({ ...sandbox, ends }))
+      }
+    },
+
+    count: () => kept.size,
+  }
+
+  function refuse(refusal: Refusal, gateway: Child): void {
+    log.warn({ reason: refusal.refused }, 'the gateway sent a message that does not fit')
+    if (refusal.req !== undefined) gateway.send({ type: 'failed', req: refusal.req, code: 'invalid', message: refusal.refused })
+  }
+
+  async function answer(request: Exclude<ToKeeper, { type: 'ready' | 'end' }>, gateway: Child): Promise<void> {
+    const { req } = request
+    try {
+      switch (request.type) {
+        case 'boot':
+          await boot(req, request.spareClass, gateway)
+          return
+        case 'specialise': {
+          const sandbox = kept.get(request.sandbox)
+          if (sandbox) sandbox.label = request.label
+          await engine.specialise(request.sandbox, request.codeDigest)
+          break
+        }
+        case 'freeze':
+          await engine.freeze(request.sandbox)
+          break
+        case 'thaw':
+          await engine.thaw(request.sandbox)
+          break
+        case 'usage':
+          gateway.send({ type: 'usage', req, sandboxes: await engine.usage() })
+          return
+      }
+      gateway.send({ type: 'done', req })
+    } catch (error) {
+      if (!(error instanceof EngineError)) log.error({ err: error, request: request.type }, 'a request of the gateway failed')
+      else log.debug({ err: error, request: request.type }, 'a request of the gateway failed')
+      gateway.send({ type: 'failed', req, code: error instanceof EngineError ? error.failure : 'system', message: (error as Error).message })
+    }
+  }
+
+  async function boot(req: number, spareClass: SpareClass, gateway: Child): Promise<void> {
+    if (kept.size + booting >= options.maxSandboxes || booting >= OUTSTANDING_BOOTS_MAX) throw new EngineError('no_slot', `there are ${kept.size} sandboxes and ${booting} on the way; ${options.maxSandboxes} are allowed`)
+    const id = nextId++
+    const begunIn = generation
+    booting++
+    let ends: SandboxEnds
+    try {
+      ends = await engine.boot({ sandbox: id, runtime: spareClass.runtime, memoryMiB: spareClass.memoryMiB })
+    } finally {
+      booting--
+    }
+    if (begunIn !== generation) {
+      for (const fd of Object.values(ends)) closeSync(fd)
+      await engine.end(id, 0)
+      return
+    }
+    kept.set(id, { spareClass, label: null, ends: { secondStream: ends.secondStream, stdout: duplicate(ends.stdout), stderr: duplicate(ends.stderr) } })
+    // The first stream is not kept: when the gateway dies, the guest must see its end.
+    hand(gateway, req, id, { stream: ends.stream, stdout: ends.stdout, stderr: ends.stderr })
+    gateway.send({ type: 'done', req, sandbox: id })
+  }
+}
+
+function hand(gateway: Child, req: number, sandbox: number, parts: { stream: number; stdout: number; stderr: number }): void {
+  for (const part of ['stream', 'stdout', 'stderr'] as const) gateway.sendDescriptor({ type: 'handed', req, sandbox, part }, parts[part])
+}
+
+function closeEnds(sandbox: Kept | undefined): void {
+  if (sandbox?.ends) for (const fd of Object.values(sandbox.ends)) closeSync(fd)
+}
