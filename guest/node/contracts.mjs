@@ -1,0 +1,158 @@
+/** How the two contracts are called, and what becomes of what they return. */
+import { isUnusable, streamOf } from './fetch/body.mjs'
+import { listOf } from './fetch/headers.mjs'
+import { incomingRequest } from './fetch/request.mjs'
+import { isResponse, responseState } from './fetch/response.mjs'
+import { errorText } from './errors.mjs'
+import { collectEvent, eventAnswer, eventContext, httpAnswer, httpEvent } from './event.mjs'
+import { context, levels, log } from './logs.mjs'
+
+/**
+ * The version in this sandbox, as SPECIALISE named it.
+ * @typedef {{ tenant: string, function: string, version: number, handler: string, env: Record<string, string>, memoryMiB: number, timeoutMs: number, concurrency: number }} Version
+ * @typedef {import('./invocation.mjs').Invocation} Invocation
+ * @typedef {(invocation: Invocation, method: string, url: string, headers: string[]) => void} Run
+ */
+
+/** @param {import('./load.mjs').UserCode} code @param {Version} version @returns {Run} starts one invocation; never throws */
+export function makeRunner(code, version) {
+  const run = code.contract === 'fetch' ? fetchRunner(code.fetch, version) : eventRunner(code.handler, version)
+  return (invocation, method, url, headers) => context.run(invocation, run, invocation, method, url, headers)
+}
+
+/** What a handler threw: into the log, and to the host. @param {Invocation} invocation @param {unknown} error @param {'handler' | 'invalid_response'} [kind] */
+function failed(invocation, error, kind = 'handler') {
+  // After CANCEL a handler mostly fails because of it, and its owner knows already.
+  if (!invocation.hasEnded) log(levels.error, errorText(error))
+  invocation.release()
+  invocation.fail(error, kind)
+}
+
+/** @param {Extract<import('./load.mjs').UserCode, { contract: 'fetch' }>['fetch']} handler @param {Version} version @returns {Run} */
+function fetchRunner(handler, version) {
+  const { env } = version
+  const description = Object.freeze({ name: version.function, version: version.version, tenant: version.tenant, memoryMiB: version.memoryMiB, timeoutMs: version.timeoutMs })
+  return (invocation, method, url, headers) => {
+    let result
+    try {
+      if (invocation.meta.event) throw new TypeError('this function answers HTTP requests (it exports fetch), not events')
+      const request = incomingRequest(method, url, headers, invocation.body, () => invocation.signal())
+      const ctx = {
+        waitUntil: (/** @type {unknown} */ promise) => invocation.waitUntil(promise),
+        getRemainingTimeInMillis: () => invocation.remainingMs(),
+        invocationId: invocation.meta.id,
+        function: description,
+      }
+      result = /** @type {any} */ (handler(/** @type {any} */ (request), env, ctx))
+      if (typeof result?.then === 'function') {
+        result.then(
+          (/** @type {unknown} */ response) => answerResponse(invocation, method, response),
+          (/** @type {unknown} */ error) => failed(invocation, error),
+        )
+        return
+      }
+    } catch (error) {
+      failed(invocation, error)
+      return
+    }
+    answerResponse(invocation, method, result)
+  }
+}
+
+/** @param {Invocation} invocation @param {string} method @param {unknown} response */
+function answerResponse(invocation, method, response) {
+  let parts
+  try {
+    parts = isResponse(response) ? ownParts(response) : foreignParts(response)
+  } catch (error) {
+    failed(invocation, error, 'invalid_response')
+    return
+  }
+  const { status, headers, body } = parts
+  invocation.release()
+  if (body === null || typeof body === 'string' || body instanceof Uint8Array) invocation.answer(status, headers, method === 'HEAD' ? null : body)
+  else if (method === 'HEAD') {
+    void body.cancel().catch(() => {})
+    invocation.answer(status, headers, null)
+  } else void invocation.answerStream(status, headers, body)
+}
+
+/** @typedef {{ status: number, headers: string[], body: string | Uint8Array | ReadableStream | null }} Parts */
+
+/** @param {Response} response @returns {Parts} */
+function ownParts(response) {
+  const { type, status, headers, body } = responseState(response)
+  if (type === 'error') throw new TypeError('the handler returned Response.error()')
+  const list = listOf(headers)
+  if (body === null) return { status, headers: list, body: null }
+  if (isUnusable(body)) throw new TypeError('the handler returned a Response whose body is already used or locked')
+  const { source } = body
+  if (body.stream !== null || (typeof source !== 'string' && !(source instanceof Uint8Array))) return { status, headers: list, body: streamOf(body) }
+  body.used = true
+  return { status, headers: list, body: source }
+}
+
+/** Node's own Response, as fetch gives it, or one of a library's. @param {any} response @returns {Parts} */
+function foreignParts(response) {
+  const { status, headers, body, bodyUsed } = response ?? {}
+  if (!Number.isInteger(status) || typeof headers?.forEach !== 'function') {
+    throw new TypeError(`the handler must return a Response, not ${response === null ? 'null' : Array.isArray(response) ? 'an array' : typeof response === 'object' ? 'another object' : typeof response}`)
+  }
+  if (status < 200 || status > 599) throw new TypeError(`the handler returned a Response with status ${status}`)
+  if (bodyUsed) throw new TypeError('the handler returned a Response whose body is already used')
+  /** @type {string[]} */
+  const list = []
+  headers.forEach((/** @type {string} */ value, /** @type {string} */ name) => list.push(name.toLowerCase(), value))
+  if (body === null || body === undefined) return { status, headers: list, body: null }
+  if (typeof body.getReader === 'function') return { status, headers: list, body }
+  if (typeof body[Symbol.asyncIterator] === 'function') return { status, headers: list, body: process.getBuiltinModule('node:stream/web').ReadableStream.from(body) }
+  throw new TypeError('the body of the returned Response is no stream')
+}
+
+/** @param {Extract<import('./load.mjs').UserCode, { contract: 'event' }>['handler']} handler @param {Version} version @returns {Run} */
+function eventRunner(handler, version) {
+  const callbackStyle = handler.length >= 3
+  const call = async (/** @type {Invocation} */ invocation, /** @type {unknown} */ event) => {
+    const eventCtx = eventContext(invocation, version)
+    if (!callbackStyle) return handler(event, eventCtx)
+    return new Promise((resolve, reject) => {
+      const result = /** @type {any} */ (handler(event, eventCtx, (error, value) => (error === null || error === undefined ? resolve(value) : reject(error))))
+      if (typeof result?.then === 'function') result.then(resolve, reject)
+    })
+  }
+  return async (invocation, method, url, headers) => {
+    const bare = invocation.meta.event === true
+    let answer
+    try {
+      const collected = await collectEvent(invocation.body)
+      if (collected === null && !bare) {
+        invocation.release()
+        invocation.answer(413, ['content-type', 'text/plain;charset=utf-8'], 'The request body is larger than the 6 MiB that an event may have.\n')
+        return
+      }
+      if (collected === null) throw new RangeError('the event is larger than 6 MiB')
+      const result = await call(invocation, bare ? parseEvent(collected) : httpEvent(invocation, version, method, url, headers, collected))
+      try {
+        answer = bare ? eventAnswer(result) : httpAnswer(result)
+      } catch (error) {
+        failed(invocation, error, 'invalid_response')
+        return
+      }
+    } catch (error) {
+      failed(invocation, error)
+      return
+    }
+    invocation.release()
+    invocation.answer(answer.status, answer.headers, method === 'HEAD' ? null : answer.body)
+  }
+}
+
+/** @param {Buffer} bytes no event at all is an empty one */
+function parseEvent(bytes) {
+  if (bytes.length === 0) return {}
+  try {
+    return JSON.parse(bytes.toString())
+  } catch (cause) {
+    throw new SyntaxError(`the event is not JSON: ${/** @type {Error} */ (cause).message}`, { cause })
+  }
+}
