@@ -150,6 +150,8 @@ export const FunctionDetail = Type.Object({
   lastHour: Type.Object({ invocations: Type.Integer(), errors: Type.Integer() }),
 })
 
+export const Removed = Type.Object({ tenant: Type.String(), name: Type.String(), removed: Type.Literal(true) })
+
 const invocationFields = {
   id: Type.String(),
   tenant: Type.String(),

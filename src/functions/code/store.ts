@@ -15,7 +15,7 @@ import type { Unpacked } from './unpacker.ts'
 
 export interface CodeStore {
   /** Takes an archive (tar, gzipped) in; the same code again is no second copy. @throws HostelError when it is refused. */
-  receive(archive: Readable, signal: AbortSignal): Promise<Unpacked>
+  receive(archive: Readable): Promise<Unpacked>
   /** Whether it is there at this very moment. */
   has(digest: string): boolean
   /** Whether the code holds a file of this path. */
@@ -46,10 +46,10 @@ export function openCodeStore(dataDir: string): CodeStore {
     await rm(join(temporaryDir, digest), { recursive: true, force: true })
   }
 
-  async function receiveInto(work: string, archive: Readable, signal: AbortSignal): Promise<Unpacked> {
+  async function receiveInto(work: string, archive: Readable): Promise<Unpacked> {
     const file = join(work, 'archive')
     const tree = join(work, 'tree')
-    await pipeline(archive, bounded(), createWriteStream(file, { flags: 'wx', mode: 0o600 }), { signal })
+    await pipeline(archive, bounded(), createWriteStream(file, { flags: 'wx', mode: 0o600 }))
     await mkdir(tree, 0o755)
     const unpacked = await unpacker.unpack({ archive: file, directory: tree })
     const place = join(codeDir, unpacked.digest)
@@ -62,13 +62,13 @@ export function openCodeStore(dataDir: string): CodeStore {
   }
 
   return {
-    async receive(archive, signal) {
+    async receive(archive) {
       if (uploads >= limits.codeUploadsMax) throw new HostelError('unavailable', 'too many uploads at once', { retryAfterSeconds: 5 })
       uploads += 1
       const work = join(temporaryDir, randomUUID())
       try {
         await mkdir(work, 0o700)
-        return await receiveInto(work, archive, signal)
+        return await receiveInto(work, archive)
       } finally {
         uploads -= 1
         await rm(work, { recursive: true, force: true })

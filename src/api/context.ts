@@ -1,0 +1,29 @@
+/** What the routes of the control API work with. */
+import type { CodeStore } from '../functions/code/store.ts'
+import type { Deployer } from '../functions/deploy.ts'
+import type { Logs } from '../functions/logs.ts'
+import type { SandboxInfo } from '../functions/types.ts'
+import type { FunctionUrls } from '../functions/urls.ts'
+import type { RuntimeInfo } from '../keeper/messages.ts'
+import type { Store } from '../store/store.ts'
+import type { Logger } from '../telemetry/logger.ts'
+
+export interface ApiContext {
+  store: Store
+  code: CodeStore
+  deployer: Deployer
+  logs: Logs
+  gateway: { readonly connected: boolean; sandboxes(): Promise<SandboxInfo[]> }
+  urls: { gateway: string; of(tenant: string, name: string): FunctionUrls }
+  system: {
+    version: string
+    runtimes: RuntimeInfo[]
+    domain: string
+    /** `host:port` that the API listens on, and its URL. */
+    apiAddress: string
+    apiUrl: string
+    memoryBudgetMiB: number
+    maxSandboxes: number
+  }
+  logger: Logger
+}

@@ -1,0 +1,91 @@
+/** Functions and their versions. */
+import { performance } from 'node:perf_hooks'
+
+import { HostelError } from '../../errors.ts'
+import { LIVE_ALIAS } from '../../functions/names.ts'
+import type { StoredVersion } from '../../store/functions.ts'
+import type { ApiContext } from '../context.ts'
+import { Deployed, FunctionDetail, FunctionParams, Functions, ListQuery, NewVersion, pageDefault, Removed, TenantParams } from '../schemas.ts'
+import type { Api } from '../server.ts'
+
+const HOUR_MS = 3_600_000
+
+export function functionRoutes(api: Api, context: ApiContext): void {
+  const { store, deployer, urls } = context
+
+  api.post(
+    '/v1/tenants/:tenant/functions/:name/versions',
+    {
+      schema: {
+        operationId: 'deploy',
+        summary: 'Make a version of uploaded code, start it once, and make it live',
+        description: 'Answers when the version has started. One that fails to start is not kept (422 with the function\'s own error), and what was live stays so.',
+        tags: ['functions'],
+        params: FunctionParams,
+        body: NewVersion,
+        response: { 200: Deployed },
+      },
+    },
+    async (request) => {
+      const startMs = performance.now()
+      const { tenant, name } = request.params
+      const { version, unchanged, initMs } = await deployer.deploy(tenant, name, request.body)
+      return { tenant, function: name, unchanged, ...shownVersion(version), urls: urls.of(tenant, name), timings: { initMs, totalMs: performance.now() - startMs } }
+    },
+  )
+
+  api.get(
+    '/v1/tenants/:tenant/functions',
+    { schema: { operationId: 'listFunctions', summary: 'Functions by name', tags: ['functions'], params: TenantParams, querystring: ListQuery, response: { 200: Functions } } },
+    async (request) => {
+      const { tenant } = request.params
+      const limit = request.query.limit ?? pageDefault
+      // One more than asked for tells whether there is a next page.
+      const found = await store.functions.list(tenant, LIVE_ALIAS, { after: request.query.after ?? '', limit: limit + 1 })
+      const shown = found.slice(0, limit)
+      return {
+        functions: shown.map(({ version, ...rest }) => ({ ...rest, live: version, urls: urls.of(tenant, rest.name) })),
+        next: found.length > limit ? shown.at(-1)!.name : null,
+      }
+    },
+  )
+
+  api.get(
+    '/v1/tenants/:tenant/functions/:name',
+    { schema: { operationId: 'getFunction', summary: 'A function with its versions and how it fared lately', tags: ['functions'], params: FunctionParams, response: { 200: FunctionDetail } } },
+    async (request) => {
+      const { tenant, name } = request.params
+      const found = await store.functions.get(tenant, name)
+      if (!found) throw unknownFunction(tenant, name)
+      return {
+        tenant,
+        name,
+        createdAtMs: found.createdAtMs,
+        aliases: found.aliases,
+        versions: found.versions.map(shownVersion),
+        urls: urls.of(tenant, name),
+        lastHour: await store.records.countSince(tenant, name, Date.now() - HOUR_MS),
+      }
+    },
+  )
+
+  api.delete(
+    '/v1/tenants/:tenant/functions/:name',
+    { schema: { operationId: 'deleteFunction', summary: 'Remove a function with all its versions', tags: ['functions'], params: FunctionParams, response: { 200: Removed } } },
+    async (request) => {
+      const { tenant, name } = request.params
+      if (!(await deployer.remove(tenant, name))) throw unknownFunction(tenant, name)
+      return { tenant, name, removed: true as const }
+    },
+  )
+}
+
+/** The error for a function that is not there. */
+export function unknownFunction(tenant: string, name: string): HostelError {
+  return new HostelError('unknown_function', `tenant ${tenant} has no function ${name}`)
+}
+
+function shownVersion(version: StoredVersion) {
+  const { tenant: _tenant, function: _function, env, ...shown } = version
+  return { ...shown, envNames: Object.keys(env) }
+}

@@ -1,0 +1,66 @@
+/** A function's log, as a stream of JSON lines. */
+import { once } from 'node:events'
+import type { ServerResponse } from 'node:http'
+import { Type } from 'typebox'
+
+import type { LogLine as Line } from '../../functions/types.ts'
+import type { ApiContext } from '../context.ts'
+import { FunctionParams, logPageDefault, LogsQuery } from '../schemas.ts'
+import type { Api } from '../server.ts'
+import { unknownFunction } from './functions.ts'
+
+/** A reader that takes nothing for so long is gone, or as good as. */
+const STUCK_READER_MS = 60_000
+
+export function logRoutes(api: Api, context: ApiContext): void {
+  const { store, logs } = context
+
+  api.get(
+    '/v1/tenants/:tenant/functions/:name/logs',
+    {
+      schema: {
+        operationId: 'readLogs',
+        summary: 'Lines of a function\'s log in order, one JSON object a line (see LogLine)',
+        description: 'The newest `limit` lines that fit, and with `follow` those that come, until the reader goes. `since` is a time in epoch milliseconds.',
+        tags: ['invocations'],
+        params: FunctionParams,
+        querystring: LogsQuery,
+        produces: ['application/x-ndjson'],
+        response: { 200: Type.String({ description: 'one LogLine a line' }) },
+      },
+    },
+    async (request, reply) => {
+      const { tenant, name } = request.params
+      const { since, invocation, follow = false, limit = logPageDefault } = request.query
+      if (!(await store.functions.get(tenant, name))) throw unknownFunction(tenant, name)
+      const gone = new AbortController()
+      reply.raw.once('close', () => gone.abort())
+      const lines = logs.read(
+        { tenant, function: name, limit, follow, ...(since !== undefined && { sinceMs: since }), ...(invocation !== undefined && { invocation }) },
+        gone.signal,
+      )
+      // The first portion before the head: what fails at once is still an answer with a status. Followers get the head at once.
+      const first = follow ? undefined : await lines.next()
+      reply.hijack()
+      reply.raw.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' })
+      reply.raw.flushHeaders()
+      try {
+        if (first && !first.done) await send(reply.raw, first.value, gone.signal)
+        if (!first?.done) for await (const portion of lines) await send(reply.raw, portion, gone.signal)
+        reply.raw.end()
+      } catch (error) {
+        // Too late for a status: a stream that breaks off is how the reader learns.
+        if (!gone.signal.aborted) context.logger.error({ err: error }, 'reading logs failed')
+        reply.raw.destroy()
+      }
+    },
+  )
+}
+
+/** Waits while the reader has not taken what was sent. */
+async function send(response: ServerResponse, lines: readonly Line[], gone: AbortSignal): Promise<void> {
+  if (lines.length === 0) return
+  const text = lines.map((line) => JSON.stringify(line)).join('\n')
+  if (response.write(`${text}\n`)) return
+  await once(response, 'drain', { signal: AbortSignal.any([gone, AbortSignal.timeout(STUCK_READER_MS)]) })
+}

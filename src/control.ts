@@ -1,0 +1,91 @@
+/**
+ * The control process: control API, store and deploys. Unprivileged, without a network but its listening socket; started by the
+ * keeper, and the gateway's partner over the link. Read it as the table of contents of everything control does.
+ */
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import type { Socket } from 'node:net'
+
+import { hashToken } from './api/guard.ts'
+import { createApi } from './api/server.ts'
+import { createGatewayLink } from './control/gateway.ts'
+import { startJanitor } from './control/janitor.ts'
+import { listenToKeeper, tellReady } from './control/keeper.ts'
+import { openCodeStore } from './functions/code/store.ts'
+import { createDeployer } from './functions/deploy.ts'
+import { createLogs } from './functions/logs.ts'
+import { reachableAddress, urlMaker } from './functions/urls.ts'
+import type { ChildSettings } from './keeper/messages.ts'
+import { openStore } from './store/store.ts'
+import { createLogger } from './telemetry/logger.ts'
+
+/** The listening socket that the keeper made. */
+const LISTENING_FD = 4
+
+const logger = createLogger('control')
+const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version
+
+interface Running {
+  link(socket: Socket): void
+  stop(): Promise<void>
+}
+
+async function start(settings: ChildSettings): Promise<Running> {
+  const { dataDir, runtimes, domain, apiAddress, memoryBudgetMiB, maxSandboxes, adminToken } = settings
+
+  // 1. What is kept.
+  const store = await openStore(dataDir, { onProblem: (message, error) => logger.error({ err: error }, message), onLost: fail })
+  if (adminToken !== undefined) await store.access.setAdminToken(hashToken(adminToken))
+  const code = openCodeStore(dataDir)
+
+  // 2. The other side: the gateway gets routes, and hands over records and logs.
+  const logs = createLogs(store.records)
+  const gateway = createGatewayLink(await store.functions.routes(), async (batch, options) => {
+    await store.records.append(batch, options)
+    logs.arrived(batch.logs)
+  })
+
+  // 3. What can be asked for.
+  const deployer = createDeployer({ functions: store.functions, code, gateway, runtimes })
+  const urls = urlMaker(settings.gatewayAddress, domain)
+  const system = { version, runtimes, domain, apiAddress, apiUrl: `http://${reachableAddress(apiAddress)}`, memoryBudgetMiB, maxSandboxes }
+  const api = await createApi({ store, code, deployer, logs, gateway, urls, system, logger })
+  api.server.listen({ fd: LISTENING_FD })
+  await once(api.server, 'listening')
+
+  // 4. What goes on by itself.
+  const stopJanitor = startJanitor(store, code, logger)
+
+  return {
+    link: gateway.attach,
+    async stop() {
+      await api.close()
+      gateway.close()
+      await stopJanitor()
+      await code.close()
+      await store.close()
+    },
+  }
+}
+
+function fail(error: Error): never {
+  logger.fatal({ err: error }, error.message)
+  process.exit(1)
+}
+
+let running: Promise<Running> | undefined
+
+process.umask(0o077)
+listenToKeeper({
+  start(settings) {
+    running = start(settings)
+    running.then(tellReady, fail)
+  },
+  link(socket) {
+    running?.then(({ link }) => link(socket), fail)
+  },
+  stop(withinMs) {
+    setTimeout(() => fail(new Error(`control did not stop within ${withinMs} ms`)), withinMs)
+    Promise.resolve(running).then((one) => one?.stop()).then(() => process.exit(0), fail)
+  },
+})

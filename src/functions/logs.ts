@@ -1,0 +1,129 @@
+/** Reading a function's log: what is kept, and then, for those who follow, what arrives. */
+import { HostelError } from '../errors.ts'
+import { limits } from '../limits.ts'
+import type { Store } from '../store/store.ts'
+import type { LogLine } from './types.ts'
+
+export interface LogWanted {
+  tenant: string
+  function: string
+  invocation?: string
+  sinceMs?: number
+  limit: number
+  follow: boolean
+}
+
+export interface Logs {
+  /** Called with each batch of lines once it is durable, in order. */
+  arrived(lines: readonly LogLine[]): void
+  /**
+   * Portions of lines in order; without an end when following, until `signal` aborts. What a slow reader leaves lying is bounded: beyond
+   * that, lines are dropped for it and a `gap` line says how many.
+   * @throws HostelError `unavailable` when too many follow already.
+   */
+  read(wanted: LogWanted, signal: AbortSignal): AsyncGenerator<LogLine[], void>
+}
+
+interface Follower {
+  wanted: LogWanted
+  waiting: LogLine[]
+  waitingBytes: number
+  dropped: number
+  wake: () => void
+}
+
+/** About what a line costs besides its text. */
+const LINE_OVERHEAD_BYTES = 256
+
+export function createLogs(records: Pick<Store['records'], 'lines' | 'position'>): Logs {
+  const followers = new Set<Follower>()
+
+  async function* follow(follower: Follower, signal: AbortSignal): AsyncGenerator<LogLine[], void> {
+    while (!signal.aborted) {
+      if (follower.waiting.length === 0 && follower.dropped === 0) {
+        await new Promise<void>((resolve) => {
+          follower.wake = resolve
+        })
+        continue
+      }
+      const lines = follower.waiting
+      if (follower.dropped > 0) lines.push(gapLine(follower.wanted, follower.dropped))
+      follower.waiting = []
+      follower.waitingBytes = 0
+      follower.dropped = 0
+      yield lines
+    }
+  }
+
+  return {
+    arrived(lines) {
+      for (const follower of followers) {
+        const before = follower.waiting.length + follower.dropped
+        for (const line of lines) if (isWanted(line, follower.wanted)) offer(follower, line)
+        if (follower.waiting.length + follower.dropped > before) follower.wake()
+      }
+    },
+
+    async *read(wanted, signal) {
+      // Taken together, so that every line is either read or followed, and none both.
+      const until = records.position
+      const history = { ...wanted, until }
+      if (!wanted.follow) {
+        for await (const lines of records.lines(history)) {
+          if (signal.aborted) return
+          yield lines
+        }
+        return
+      }
+      if (followers.size >= limits.logFollowersMax) throw new HostelError('unavailable', `${limits.logFollowersMax} readers follow logs already`)
+      const follower: Follower = { wanted, waiting: [], waitingBytes: 0, dropped: 0, wake: () => {} }
+      const onAbort = (): void => follower.wake()
+      followers.add(follower)
+      signal.addEventListener('abort', onAbort)
+      try {
+        for await (const lines of records.lines(history)) {
+          if (signal.aborted) return
+          yield lines
+        }
+        yield* follow(follower, signal)
+      } finally {
+        signal.removeEventListener('abort', onAbort)
+        followers.delete(follower)
+      }
+    },
+  }
+}
+
+function isWanted(line: LogLine, wanted: LogWanted): boolean {
+  return (
+    line.function === wanted.function &&
+    line.tenant === wanted.tenant &&
+    (wanted.invocation === undefined || line.invocation === wanted.invocation) &&
+    (wanted.sinceMs === undefined || line.atMs >= wanted.sinceMs)
+  )
+}
+
+/** Once lines have been dropped, those that follow are too until the reader has taken what lies there: one gap instead of many. */
+function offer(follower: Follower, line: LogLine): void {
+  const bytes = line.text.length + LINE_OVERHEAD_BYTES
+  if (follower.dropped > 0 || follower.waitingBytes + bytes > limits.logFollowerBufferBytes) {
+    follower.dropped += 1
+    return
+  }
+  follower.waiting.push(line)
+  follower.waitingBytes += bytes
+}
+
+function gapLine(wanted: LogWanted, dropped: number): LogLine {
+  return {
+    tenant: wanted.tenant,
+    function: wanted.function,
+    version: 0,
+    sandbox: 0,
+    invocation: null,
+    sequence: 0,
+    atMs: Date.now(),
+    level: 'gap',
+    text: `${dropped} ${dropped === 1 ? 'line was' : 'lines were'} not sent, since this reader was too slow; they are kept and can be read again`,
+  }
+}
