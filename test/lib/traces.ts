@@ -1,0 +1,53 @@
+/** What a whole test run may leave on the machine: compared before and after, since a server of the user's may be running, too. */
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+import { leftovers } from './leftovers.ts'
+
+/** Environment variable by which the processes of a run are known, whoever adopts them. */
+const MARK = 'HOSTEL_TEST_RUN'
+/** Processes that have been told to end need a moment. */
+const SETTLE_MS = 3_000
+
+/**
+ * Marks this process's children and gives them a temporary directory of their own. The function it returns names what is
+ * left of both, and takes it away.
+ */
+export function watchTraces(): () => Promise<string[]> {
+  const before = new Set(leftovers())
+  const tempDir = mkdtempSync(join(tmpdir(), 'hostel-tests-'))
+  // Open to other users as /tmp is: gateway and control run as such.
+  chmodSync(tempDir, 0o1777)
+  process.env['TMPDIR'] = tempDir
+  process.env[MARK] = tempDir
+  const found = (): string[] => [
+    ...markedProcesses(tempDir),
+    ...leftovers().filter((trace) => !before.has(trace)),
+    ...readdirSync(tempDir).map((name) => join(tempDir, name)),
+  ]
+  return async () => {
+    const deadline = performance.now() + SETTLE_MS
+    while (found().length > 0 && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 100))
+    const traces = found()
+    for (const { pid } of markedProcesses(tempDir)) process.kill(pid, 'SIGKILL')
+    rmSync(tempDir, { recursive: true, force: true })
+    return traces
+  }
+}
+
+function markedProcesses(mark: string): { pid: number; command: string }[] {
+  return readdirSync('/proc')
+    .map(Number)
+    .filter((pid) => pid > 0 && pid !== process.pid)
+    .filter((pid) => read(`/proc/${pid}/environ`).split('\0').includes(`${MARK}=${mark}`))
+    .map((pid) => ({ pid, command: read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').trim() }))
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return ''
+  }
+}
