@@ -90,5 +90,5 @@ function failure(name: string, message: string): TestEvent {
 }
 
 function diagnostic(message: string): TestEvent {
-  return { type: 'test:diagnostic', data: { message, nesting: 0, level: 'info' } } as TestEvent
+  return { type: 'test:diagnostic', data: { message, nesting: 0, level: 'info' } }
 }

@@ -22,7 +22,7 @@ export function watchTraces(): () => Promise<string[]> {
   process.env['TMPDIR'] = tempDir
   process.env[MARK] = tempDir
   const found = (): string[] => [
-    ...markedProcesses(tempDir),
+    ...markedProcesses(tempDir).map(({ pid, command }) => `process ${pid}: ${command}`),
     ...leftovers().filter((trace) => !before.has(trace)),
     ...readdirSync(tempDir).map((name) => join(tempDir, name)),
   ]
