@@ -40,7 +40,9 @@ export function problemFailure(problem: Problem, cause?: unknown): CliFailure {
   return new CliFailure(exitKindOf(problem.code), guest ? problem.title : (problem.detail ?? problem.title), {
     code: problem.code,
     why: guest ?? (problem.detail ? problem.title : undefined),
-    fix: [problem.hint ?? own, problem.invocation && `\`hostel invocations show ${problem.invocation}\` tells the whole story.`].filter(Boolean).join('\n') || undefined,
+    fix:
+      [problem.hint ?? own, problem.invocation && `\`hostel invocations show ${problem.invocation}\` tells the whole story.`].filter(Boolean).join('\n') ||
+      undefined,
     cause,
   })
 }
@@ -51,7 +53,10 @@ export function guestErrorText(guest: unknown): string | undefined {
   const { name, message, stack, file, line, column } = guest as Record<string, unknown>
   if (typeof message !== 'string') return undefined
   const headline = typeof name === 'string' && name !== '' && !message.startsWith(`${name}:`) ? `${name}: ${message}` : message
-  const place = typeof file === 'string' ? `\nat ${file}${typeof line === 'number' ? `:${line}` : ''}${typeof line === 'number' && typeof column === 'number' ? `:${column}` : ''}` : ''
+  const place =
+    typeof file === 'string'
+      ? `\nat ${file}${typeof line === 'number' ? `:${line}` : ''}${typeof line === 'number' && typeof column === 'number' ? `:${column}` : ''}`
+      : ''
   if (place) return headline + place
   return typeof stack === 'string' && stack.includes(message) ? stack.split('\n').slice(0, 8).join('\n') : headline
 }

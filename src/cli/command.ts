@@ -10,14 +10,6 @@ export function newCommand(name: string): Command {
     .helpCommand(false)
 }
 
-/** Options of commands that talk to the server. */
-export interface ServerOptions {
-  api?: string
-  token?: string
-  tenant: string
-  json?: true
-}
-
 export const jsonOption = () => new Option('--json', 'print one JSON document instead of text')
 export const apiOption = () => new Option('--api <url>', 'control API (default: $HOSTEL_API, else the server on this machine)')
 export const tokenOption = () => new Option('--token <token>', 'token for it (default: $HOSTEL_TOKEN, else as above)')

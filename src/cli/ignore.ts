@@ -17,7 +17,8 @@ export function parseIgnore(text: string): Ignored {
   for (const [index, line] of text.split(/\r?\n/).entries()) {
     const pattern = line.trim()
     if (pattern === '' || pattern.startsWith('#')) continue
-    if (pattern.startsWith('!')) throw usageFailure(`.hostelignore line ${index + 1}: "${pattern}" is not supported`, 'Name what to leave out; there is no "!" to take something back in.')
+    if (pattern.startsWith('!'))
+      throw usageFailure(`.hostelignore line ${index + 1}: "${pattern}" is not supported`, 'Name what to leave out; there is no "!" to take something back in.')
     const body = pattern.replace(/^\/|\/$/g, '')
     const tied = pattern.replace(/\/$/, '').includes('/')
     rules.push({ matcher: new RegExp(`^${tied ? '' : '(?:.*/)?'}${toRegExp(body)}$`), directoriesOnly: pattern.endsWith('/') })

@@ -81,7 +81,12 @@ export function formatMs(ms: number): string {
 export function formatAge(atMs: number, nowMs = Date.now()): string {
   const age = Math.max(0, nowMs - atMs)
   if (age < 1_000) return 'just now'
-  const steps: [number, string][] = [[86_400_000, 'd'], [3_600_000, 'h'], [60_000, 'min'], [1_000, 's']]
+  const steps: [number, string][] = [
+    [86_400_000, 'd'],
+    [3_600_000, 'h'],
+    [60_000, 'min'],
+    [1_000, 's'],
+  ]
   const [unitMs, unit] = steps.find(([size]) => age >= size)!
   return `${Math.floor(age / unitMs)} ${unit} ago`
 }

@@ -28,7 +28,8 @@ interface Entry {
 export async function packDirectory(directory: string): Promise<Packed> {
   const entries = listEntries(directory)
   const files = entries.filter((entry) => !entry.directory).length
-  if (files === 0) throw new CliFailure('failure', `${directory} has no files to deploy`, { fix: 'Name the directory with the code, or write one with `hostel init`.' })
+  if (files === 0)
+    throw new CliFailure('failure', `${directory} has no files to deploy`, { fix: 'Name the directory with the code, or write one with `hostel init`.' })
 
   const tar = createPack()
   const gzip = createGzip({ level: 6 })
@@ -109,14 +110,20 @@ function listEntries(root: string): Entry[] {
       if (stat.isSymbolicLink()) {
         throw new CliFailure('failure', `${join(root, path)} is a symbolic link`, {
           why: 'a function gets plain files and directories only, so that no link can lead out of its code',
-          fix: path.includes('node_modules/') ? 'Install with npm, or with `pnpm install --node-linker=hoisted`, which link nothing; or name it in .hostelignore.' : 'Put the file itself there, or name the link in .hostelignore.',
+          fix: path.includes('node_modules/')
+            ? 'Install with npm, or with `pnpm install --node-linker=hoisted`, which link nothing; or name it in .hostelignore.'
+            : 'Put the file itself there, or name the link in .hostelignore.',
         })
       }
-      if (!stat.isFile() && !stat.isDirectory()) throw new CliFailure('failure', `${join(root, path)} is neither a file nor a directory`, { fix: 'Take it away, or name it in .hostelignore.' })
-      if (Buffer.byteLength(path) > limits.codePathMaxBytes) throw new CliFailure('failure', `the path ${path.slice(0, 80)}… is longer than ${limits.codePathMaxBytes} bytes`, { fix: 'Use shorter names.' })
+      if (!stat.isFile() && !stat.isDirectory())
+        throw new CliFailure('failure', `${join(root, path)} is neither a file nor a directory`, { fix: 'Take it away, or name it in .hostelignore.' })
+      if (Buffer.byteLength(path) > limits.codePathMaxBytes)
+        throw new CliFailure('failure', `the path ${path.slice(0, 80)}… is longer than ${limits.codePathMaxBytes} bytes`, { fix: 'Use shorter names.' })
       entries.push({ path, directory: stat.isDirectory(), executable: (stat.mode & 0o111) !== 0 })
       if (entries.length > limits.codeMaxEntries) {
-        throw new CliFailure('failure', `${root} has more than ${limits.codeMaxEntries} files and directories`, { fix: 'Name what is not needed in .hostelignore; is this the directory you mean?' })
+        throw new CliFailure('failure', `${root} has more than ${limits.codeMaxEntries} files and directories`, {
+          fix: 'Name what is not needed in .hostelignore; is this the directory you mean?',
+        })
       }
       if (stat.isDirectory()) walk(path)
     }
@@ -131,7 +138,10 @@ function sortedNames(path: string): string[] {
   using directory = opendirSync(path)
   for (let entry = directory.readSync(); entry !== null; entry = directory.readSync()) {
     names.push(entry.name)
-    if (names.length > limits.codeMaxEntries) throw new CliFailure('failure', `${path} has more than ${limits.codeMaxEntries} entries`, { fix: 'Name it in .hostelignore; is this the directory you mean?' })
+    if (names.length > limits.codeMaxEntries)
+      throw new CliFailure('failure', `${path} has more than ${limits.codeMaxEntries} entries`, {
+        fix: 'Name it in .hostelignore; is this the directory you mean?',
+      })
   }
   return names.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
 }

@@ -30,7 +30,10 @@ export async function createProgram(args: string[]): Promise<CommandUnknownOpts>
     .description("Runs strangers' functions on your own hardware: sandboxed, in milliseconds, explained.")
     .usage('COMMAND [options]')
     .version((await import('./version.ts')).version, '-V, --version', 'show the version')
-    .addHelpText('after', `${examples('init my-function', 'deploy my-function', 'invoke my-function')}\n\n\`hostel COMMAND --help\` tells more about a command.`)
+    .addHelpText(
+      'after',
+      `${examples('init my-function', 'deploy my-function', 'invoke my-function')}\n\n\`hostel COMMAND --help\` tells more about a command.`,
+    )
   const wanted = args.find((arg) => !arg.startsWith('-'))
   for (const [name, entry] of Object.entries(commandTable)) {
     const command = name === wanted ? (await entry.load()).command() : newCommand(name).helpOption(false)

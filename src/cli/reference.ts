@@ -1,4 +1,4 @@
-/** docs/reference/cli.md, made from the commands themselves: `node src/cli/reference.ts > docs/reference/cli.md`. */
+/** docs/reference/cli.md, made from the commands themselves by `npm run docs`. */
 import type { CommandUnknownOpts } from '@commander-js/extra-typings'
 
 import { exitCodes } from './failure.ts'

@@ -32,9 +32,13 @@ function lines(text: string): string {
 export function failureOf(error: unknown, args: string[] = []): CliFailure {
   if (error instanceof CliFailure) return error
   if (error instanceof CommanderError) {
-    const words = args.filter((arg) => !arg.startsWith('-')).slice(0, 1).join(' ')
+    const words = args
+      .filter((arg) => !arg.startsWith('-'))
+      .slice(0, 1)
+      .join(' ')
     // Commander puts its suggestion on a second line, and prints a whole help for a group without a command.
-    const [what = '', suggestion] = error.code === 'commander.help' ? [`\`hostel ${words}\` needs a command`] : error.message.replace(/^error: /, '').split('\n')
+    const [what = '', suggestion] =
+      error.code === 'commander.help' ? [`\`hostel ${words}\` needs a command`] : error.message.replace(/^error: /, '').split('\n')
     const help = error.code === 'commander.unknownCommand' && args[0] === words ? 'hostel --help' : `hostel ${words ? `${words} ` : ''}--help`
     return usageFailure(what, `${suggestion ? `${suggestion.replace(/^\(|\)$/g, '')} ` : ''}\`${help}\` shows what there is.`)
   }

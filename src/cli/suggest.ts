@@ -16,7 +16,10 @@ export async function withSuggestion<T>(client: ControlClient, tenant: string, n
 /** The failure for a function that is not there. */
 export async function unknownFunction(client: ControlClient, tenant: string, name: string, cause: unknown): Promise<CliFailure> {
   // The listing only helps to word the failure, so its own failure changes nothing.
-  const names = await client.functions(tenant).then((functions) => functions.map((item) => item.name)).catch(() => [])
+  const names = await client
+    .functions(tenant)
+    .then((functions) => functions.map((item) => item.name))
+    .catch(() => [])
   const close = closest(name, names)
   return new CliFailure('notFound', `there is no function "${name}" in tenant "${tenant}"`, {
     code: 'unknown_function',

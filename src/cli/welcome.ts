@@ -75,7 +75,9 @@ async function ready(client: ControlClient): Promise<System> {
 }
 
 async function tryExamples(client: ControlClient, gateway: string): Promise<Outcome[]> {
-  const names = readdirSync(EXAMPLES, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map((entry) => entry.name)
+  const names = readdirSync(EXAMPLES, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => entry.name)
   print(`Deploying the ${names.length} functions of examples/ …`)
   const outcomes: Outcome[] = []
   // One after another, so that the times mean something.
@@ -124,7 +126,11 @@ function showOutcomes(outcomes: Outcome[]): void {
 }
 
 function showWhereabouts(system: System, gateway: string, deployed: string[]): void {
-  const next = deployed.includes('hello') ? "bin/hostel invoke hello --path '/?name=Ada'" : deployed.length > 0 ? 'bin/hostel ls' : 'bin/hostel init my-function && bin/hostel deploy my-function'
+  const next = deployed.includes('hello')
+    ? "bin/hostel invoke hello --path '/?name=Ada'"
+    : deployed.length > 0
+      ? 'bin/hostel ls'
+      : 'bin/hostel init my-function && bin/hostel deploy my-function'
   print()
   print(`${styled('green', `Hostel ${system.version} is serving.`)} Ctrl-C stops it.`)
   print(`  gateway      ${gateway}/TENANT/FUNCTION/`)

@@ -49,7 +49,8 @@ function checkUrl(source: string, url: string): void {
 function readAccessFile(file: string): Omit<Access, 'source'> | 'denied' | 'absent' {
   try {
     const { api, gateway, token } = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>
-    if (typeof api !== 'string' || typeof token !== 'string' || !URL.canParse(api)) throw new NoAccess(`${file} is damaged; restart the server, which writes it`)
+    if (typeof api !== 'string' || typeof token !== 'string' || !URL.canParse(api))
+      throw new NoAccess(`${file} is damaged; restart the server, which writes it`)
     return { api, gateway: typeof gateway === 'string' ? gateway : undefined, token }
   } catch (error) {
     if (error instanceof NoAccess) throw error

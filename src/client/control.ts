@@ -8,7 +8,7 @@ import { ApiError, ConnectionError, problemOf } from './errors.ts'
 import { readBody, send } from './transport.ts'
 import type { Answer, RequestOptions } from './transport.ts'
 
-export { ApiError, ConnectionError } from './errors.ts'
+export { ApiError } from './errors.ts'
 
 type Body<Name extends keyof typeof schemas> = (typeof schemas)[Name] extends infer Schema ? Static<Schema & import('typebox').TSchema> : never
 
@@ -83,14 +83,21 @@ export function createControlClient(access: { api: string; token: string }) {
 
     /** Makes a version of uploaded code, starts it once, and makes it live. */
     createVersion: (tenant: string, name: string, version: NewVersion) =>
-      json<Deployed>('POST', `${functionPath(tenant, name)}/versions`, { body: Buffer.from(JSON.stringify(version)), headers: { 'content-type': 'application/json' }, timeoutMs: DEPLOY_TIMEOUT_MS }),
+      json<Deployed>('POST', `${functionPath(tenant, name)}/versions`, {
+        body: Buffer.from(JSON.stringify(version)),
+        headers: { 'content-type': 'application/json' },
+        timeoutMs: DEPLOY_TIMEOUT_MS,
+      }),
 
     /** All functions of a tenant, page by page. */
     async functions(tenant: string): Promise<FunctionSummary[]> {
       const all: FunctionSummary[] = []
       let after: string | null = ''
       do {
-        const page: { functions: FunctionSummary[]; next: string | null } = await json('GET', `${tenantPath(tenant)}/functions?limit=1000${after && `&after=${encodeURIComponent(after)}`}`)
+        const page: { functions: FunctionSummary[]; next: string | null } = await json(
+          'GET',
+          `${tenantPath(tenant)}/functions?limit=1000${after && `&after=${encodeURIComponent(after)}`}`,
+        )
         all.push(...page.functions)
         after = page.next
       } while (after)
@@ -108,7 +115,10 @@ export function createControlClient(access: { api: string; token: string }) {
     /** Log lines in order. With `follow` it ends when the signal fires or the server goes. */
     async *logs(tenant: string, name: string, query: LogQuery, signal?: AbortSignal): AsyncGenerator<LogLine> {
       const parameters = new URLSearchParams(Object.entries(query).map(([key, value]): [string, string] => [key, String(value)]))
-      const answer = await open('GET', `${functionPath(tenant, name)}/logs?${parameters}`, { headers: { accept: 'application/x-ndjson' }, ...(signal && { signal }) })
+      const answer = await open('GET', `${functionPath(tenant, name)}/logs?${parameters.toString()}`, {
+        headers: { accept: 'application/x-ndjson' },
+        ...(signal && { signal }),
+      })
       // readline does not pass its input's errors on.
       const failure = Promise.withResolvers<never>()
       failure.promise.catch(() => {})

@@ -23,7 +23,8 @@ const routes: Record<string, Route> = {
   'POST /default/hello/echo': (seen, response) => void response.writeHead(201, { 'x-type': seen.headers['content-type'] }).end(seen.body),
   'POST /default/event/': (seen) => ({ type: seen.headers['content-type'], event: JSON.parse(seen.body.toString()) as unknown }),
   'GET /default/hello/own-error': (_, response) => void response.writeHead(503, { 'hostel-invocation': ID }).end('maintenance'),
-  'GET /default/hello/own-problem': (_, response) => void response.writeHead(422, { 'content-type': 'application/problem+json' }).end('{"type":"about:blank","title":"mine"}'),
+  'GET /default/hello/own-problem': (_, response) =>
+    void response.writeHead(422, { 'content-type': 'application/problem+json' }).end('{"type":"about:blank","title":"mine"}'),
   'GET /default/hello/crash': (_, response) => problem(response, 502, 'exited', { invocation: ID }),
   'GET /default/hello/busy': (_, response) => problem(response, 429, 'too_many_requests'),
   'GET /default/hello/broken-off': (_, response) => {
@@ -33,25 +34,71 @@ const routes: Record<string, Route> = {
   'PUT /v1/tenants/default/code': () => ({ digest: 'a'.repeat(64), files: 1, bytes: 1 }),
   'POST /v1/tenants/default/functions/shop/versions': (seen) => {
     const { memoryMiB } = JSON.parse(seen.body.toString()) as { memoryMiB?: number }
-    return { tenant: 'default', function: 'shop', unchanged: false, ...version('fetch'), ...(memoryMiB && { memoryMiB }), urls: { path: 'http://g/default/shop/', host: 'http://shop.default.localhost/' }, timings: { initMs: 1, totalMs: 2 } }
+    return {
+      tenant: 'default',
+      function: 'shop',
+      unchanged: false,
+      ...version('fetch'),
+      ...(memoryMiB && { memoryMiB }),
+      urls: { path: 'http://g/default/shop/', host: 'http://shop.default.localhost/' },
+      timings: { initMs: 1, totalMs: 2 },
+    }
   },
   'POST /v1/tenants/default/functions/broken/versions': (_, response) =>
-    problem(response, 502, 'init_failed', { facts: { guest: { kind: 'init', name: 'TypeError', message: 'x is not a \u001B[2Jfunction', file: 'index.ts', line: 3, column: 7 } } }),
+    problem(response, 502, 'init_failed', {
+      facts: { guest: { kind: 'init', name: 'TypeError', message: 'x is not a \u001B[2Jfunction', file: 'index.ts', line: 3, column: 7 } },
+    }),
   'DELETE /v1/tenants/default/functions/hello': (_, response) => void response.writeHead(204).end(),
   'GET /v1/tenants/default/functions/hello/logs': (seen, response) => {
     response.writeHead(200, { 'content-type': 'application/x-ndjson' })
-    const line = (sequence: number, text: string): string => `${JSON.stringify({ tenant: 'default', function: 'hello', version: 1, sandbox: 1, invocation: ID, sequence, atMs: 0, level: 'info', text })}\n`
+    const line = (sequence: number, text: string): string =>
+      `${JSON.stringify({ tenant: 'default', function: 'hello', version: 1, sandbox: 1, invocation: ID, sequence, atMs: 0, level: 'info', text })}\n`
     response.write(line(1, 'first') + line(2, 'second \u001B]0;owned\u0007 line'))
-    if (!seen.path.includes('follow')) return void response.end()
+    if (!seen.path.includes('follow')) {
+      response.end()
+      return
+    }
     const more = setInterval(() => response.write(line(3, 'more')), 50)
     response.on('close', () => clearInterval(more))
   },
   [`GET /v1/tenants/default/invocations/${ID}`]: () => ({
-    id: ID, tenant: 'default', function: 'hello', version: 1, sandbox: 7, method: 'GET', path: '/x', status: 500, outcome: 'handler_error', start: 'spare', startedAtMs: 0, acquireMs: 1.5, forwardMs: 2.25, totalMs: 3.75,
-    requestBytes: 0, responseBytes: 120, detail: { guest: { name: 'TypeError', message: 'no', stack: 'TypeError: no\n    at fetch (index.ts:3:7)' } }, explanation: { summary: 'the function threw: TypeError: no, at index.ts:3:7', hint: null }, logLines: 2,
+    id: ID,
+    tenant: 'default',
+    function: 'hello',
+    version: 1,
+    sandbox: 7,
+    method: 'GET',
+    path: '/x',
+    status: 500,
+    outcome: 'handler_error',
+    start: 'spare',
+    startedAtMs: 0,
+    acquireMs: 1.5,
+    forwardMs: 2.25,
+    totalMs: 3.75,
+    requestBytes: 0,
+    responseBytes: 120,
+    detail: { guest: { name: 'TypeError', message: 'no', stack: 'TypeError: no\n    at fetch (index.ts:3:7)' } },
+    explanation: { summary: 'the function threw: TypeError: no, at index.ts:3:7', hint: null },
+    logLines: 2,
   }),
   'GET /v1/tenants/default/sandboxes': () => ({
-    sandboxes: [{ sandbox: 3, state: 'spare', runtime: 'nodejs24', memoryMiB: 256, isolation: 'namespace', tenant: null, function: null, version: null, inFlight: 0, invocations: 0, startedAtMs: 0, memoryBytes: 9_437_184 }],
+    sandboxes: [
+      {
+        sandbox: 3,
+        state: 'spare',
+        runtime: 'nodejs24',
+        memoryMiB: 256,
+        isolation: 'namespace',
+        tenant: null,
+        function: null,
+        version: null,
+        inFlight: 0,
+        invocations: 0,
+        startedAtMs: 0,
+        memoryBytes: 9_437_184,
+      },
+    ],
   }),
   'GET /v1/runtimes': () => ({ runtimes: [{ name: 'nodejs24', version: '24.21.0', entryFiles: ['index.ts', 'index.js'] }] }),
 }
@@ -137,7 +184,8 @@ describe('hostel deploy', () => {
     using directory = temporaryDirectory()
     const root = join(directory.path, 'shop')
     for (const name of ['.git', 'lib', 'node_modules/.bin', 'node_modules/dep']) mkdirSync(join(root, name), { recursive: true })
-    for (const name of ['index.ts', '.git/HEAD', 'lib/a.ts', 'lib/b.test.ts', 'node_modules/dep/index.js', 'run.sh', '.env']) writeFileSync(join(root, name), name)
+    for (const name of ['index.ts', '.git/HEAD', 'lib/a.ts', 'lib/b.test.ts', 'node_modules/dep/index.js', 'run.sh', '.env'])
+      writeFileSync(join(root, name), name)
     chmodSync(join(root, 'run.sh'), 0o700)
     symlinkSync('../dep/index.js', join(root, 'node_modules/.bin/dep'))
     writeFileSync(join(root, '.hostelignore'), '# tests\n*.test.ts\n/.env\n')
@@ -148,10 +196,18 @@ describe('hostel deploy', () => {
     assert.equal(stdout, '  http://g/default/shop/\n  http://shop.default.localhost/\n')
     const names: string[] = []
     for await (const entry of Readable.from([standIn.seen[0]!.body]).pipe(createGunzip()).pipe(extract())) {
-      names.push(`${entry.header.name} ${entry.header.mode!.toString(8)}`)
-      await buffer(entry as unknown as Readable)
+      names.push(`${entry.header.name} ${entry.header.mode.toString(8)}`)
+      await buffer(entry)
     }
-    assert.deepEqual(names, ['index.ts 644', 'lib 755', 'lib/a.ts 644', 'node_modules 755', 'node_modules/dep 755', 'node_modules/dep/index.js 644', 'run.sh 755'])
+    assert.deepEqual(names, [
+      'index.ts 644',
+      'lib 755',
+      'lib/a.ts 644',
+      'node_modules 755',
+      'node_modules/dep 755',
+      'node_modules/dep/index.js 644',
+      'run.sh 755',
+    ])
     assert.deepEqual(JSON.parse(standIn.seen[1]!.body.toString()), { code: 'a'.repeat(64), memoryMiB: 512, env: { A: '1', B: 'x=y' } })
   })
 
@@ -182,7 +238,8 @@ describe('hostel deploy', () => {
 describe('listing and describing', () => {
   it('lists functions page by page', async () => {
     const paged = await startStandIn({
-      'GET /v1/tenants/default/functions': (seen) => (seen.path.includes('after=hello') ? { functions: [summary('second')], next: null } : { functions: [summary('hello')], next: 'hello' }),
+      'GET /v1/tenants/default/functions': (seen) =>
+        seen.path.includes('after=hello') ? { functions: [summary('second')], next: null } : { functions: [summary('hello')], next: 'hello' },
     })
     try {
       const { stdout } = await run(['ls'], { env: paged.env })
@@ -253,7 +310,11 @@ describe('hostel logs', () => {
   })
 
   it('ends quietly when the reader of its pipe has gone', async () => {
-    const shell = spawn('sh', ['-c', `'${hostel}' logs hello --follow | head -n 1`], { env: { PATH: process.env['PATH'], ...standIn.env }, stdio: ['ignore', 'pipe', 'pipe'], timeout: 20_000 })
+    const shell = spawn('sh', ['-c', `'${hostel}' logs hello --follow | head -n 1`], {
+      env: { PATH: process.env['PATH'], ...standIn.env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: 20_000,
+    })
     const [stdout, stderr] = await Promise.all([buffer(shell.stdout), buffer(shell.stderr)])
     assert.match(stdout.toString(), /first\n$/)
     assert.equal(stderr.toString(), '')

@@ -24,7 +24,11 @@ export interface RunOptions {
 
 /** Runs `hostel ARGS` to its end, 30 s at most. The environment holds nothing that leads to a server but what is given. */
 export function run(args: string[], options: RunOptions = {}): Promise<Run> {
-  const child = spawn(hostel, args, { cwd: options.cwd, env: { PATH: process.env['PATH'], HOME: '/nonexistent', HOSTEL_DATA: '/nonexistent', ...options.env }, timeout: 30_000 })
+  const child = spawn(hostel, args, {
+    cwd: options.cwd,
+    env: { PATH: process.env['PATH'], HOME: '/nonexistent', HOSTEL_DATA: '/nonexistent', ...options.env },
+    timeout: 30_000,
+  })
   const stdout: Buffer[] = []
   const stderr: Buffer[] = []
   child.stdout.on('data', (chunk: Buffer) => {

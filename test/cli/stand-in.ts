@@ -55,7 +55,9 @@ export async function startStandIn(routes: Record<string, Route>): Promise<Stand
 }
 
 export function problem(response: ServerResponse, status: number, code: string, more: Record<string, unknown> = {}): void {
-  response.writeHead(status, { 'content-type': 'application/problem+json' }).end(JSON.stringify({ type: `urn:hostel:error:${code}`, title: `title of ${code}`, status, code, ...more }))
+  response
+    .writeHead(status, { 'content-type': 'application/problem+json' })
+    .end(JSON.stringify({ type: `urn:hostel:error:${code}`, title: `title of ${code}`, status, code, ...more }))
 }
 
 const urls = { path: 'http://127.0.0.1:1/default/hello/', host: 'http://hello.default.localhost:1/' }
@@ -65,7 +67,18 @@ export function summary(name: string): Record<string, unknown> {
 }
 
 export function version(contract: 'fetch' | 'event'): Record<string, unknown> {
-  return { version: 1, codeDigest: 'a'.repeat(64), runtime: 'nodejs24', handler: 'index.ts', memoryMiB: 256, timeoutMs: 30_000, concurrency: 10, envNames: [], contract, createdAtMs: 0 }
+  return {
+    version: 1,
+    codeDigest: 'a'.repeat(64),
+    runtime: 'nodejs24',
+    handler: 'index.ts',
+    memoryMiB: 256,
+    timeoutMs: 30_000,
+    concurrency: 10,
+    envNames: [],
+    contract,
+    createdAtMs: 0,
+  }
 }
 
 export function detail(name: string, contract: 'fetch' | 'event' = 'fetch'): Record<string, unknown> {

@@ -88,12 +88,15 @@ describe('the command line', () => {
 
   it('is documented as it is', async () => {
     const documented = readFileSync(join(import.meta.dirname, '../../docs/reference/cli.md'), 'utf8')
-    assert.equal(documented, await renderReference(), 'run: node src/cli/reference.ts > docs/reference/cli.md')
+    assert.equal(documented, await renderReference(), 'run: npm run docs')
   })
 })
 
 describe('hostel init', () => {
-  for (const [runtime, file] of [['nodejs24', 'index.ts'], ['python3', 'main.py']] as const) {
+  for (const [runtime, file] of [
+    ['nodejs24', 'index.ts'],
+    ['python3', 'main.py'],
+  ] as const) {
     it(`writes ${file} for ${runtime}, and never overwrites it`, async () => {
       using directory = temporaryDirectory()
       const first = await run(['init', '--runtime', runtime, 'shop'], { cwd: directory.path })

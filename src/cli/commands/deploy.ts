@@ -49,13 +49,21 @@ export const command = () =>
       step('uploaded', `${formatBytes(packed.archive.length)} as ${digest.slice(0, 12)}`, performance.now() - startedAt)
       startedAt = performance.now()
       const deployed = await client.createVersion(options.tenant, name, { code: digest, ...config })
-      step(deployed.unchanged ? 'checked' : 'started', `${deployed.runtime}, ${deployed.handler} (${deployed.contract}), ${deployed.memoryMiB} MiB`, performance.now() - startedAt)
+      step(
+        deployed.unchanged ? 'checked' : 'started',
+        `${deployed.runtime}, ${deployed.handler} (${deployed.contract}), ${deployed.memoryMiB} MiB`,
+        performance.now() - startedAt,
+      )
       if (options.json) return printJson(deployed)
       printResult(deployed)
     })
 
 function printResult(deployed: Deployed): void {
-  note(deployed.unchanged ? `${styledError('bold', deployed.function)} is live as version ${deployed.version} already: code and configuration are the same.` : `${styledError('green', `${deployed.function} is live as version ${deployed.version}.`)}`)
+  note(
+    deployed.unchanged
+      ? `${styledError('bold', deployed.function)} is live as version ${deployed.version} already: code and configuration are the same.`
+      : styledError('green', `${deployed.function} is live as version ${deployed.version}.`),
+  )
   print(`  ${styled('cyan', deployed.urls.path)}`)
   print(`  ${styled('cyan', deployed.urls.host)}`)
 }
@@ -84,7 +92,11 @@ function readConfig(options: ConfigOptions): Omit<NewVersion, 'code'> {
 function readMemory(text: string): (typeof MEMORY_CLASSES_MIB)[number] {
   const memoryMiB = parseMemoryMiB('--memory', text)
   const found = MEMORY_CLASSES_MIB.find((size) => size === memoryMiB)
-  if (found === undefined) throw usageFailure(`--memory takes one of ${MEMORY_CLASSES_MIB.join(', ')} MiB; got "${text}"`, `The next that fits is ${MEMORY_CLASSES_MIB.find((size) => size > memoryMiB) ?? MEMORY_CLASSES_MIB.at(-1)}MiB.`)
+  if (found === undefined)
+    throw usageFailure(
+      `--memory takes one of ${MEMORY_CLASSES_MIB.join(', ')} MiB; got "${text}"`,
+      `The next that fits is ${MEMORY_CLASSES_MIB.find((size) => size > memoryMiB) ?? MEMORY_CLASSES_MIB.at(-1)}MiB.`,
+    )
   return found
 }
 
@@ -99,7 +111,11 @@ function readEnv(pairs: string[]): Record<string, string> {
   for (const pair of pairs) {
     const match = /^([A-Za-z_][A-Za-z0-9_]*)=(.*)$/s.exec(pair)
     // The value may be a secret, so only the name is shown.
-    if (!match) throw usageFailure(`--env takes NAME=VALUE with a name of letters, digits and _; got "${pair.split('=')[0]}${pair.includes('=') ? '=…' : ''}"`, 'Example: --env GREETING=hi')
+    if (!match)
+      throw usageFailure(
+        `--env takes NAME=VALUE with a name of letters, digits and _; got "${pair.split('=')[0]}${pair.includes('=') ? '=…' : ''}"`,
+        'Example: --env GREETING=hi',
+      )
     env[match[1]!] = match[2]!
   }
   return env
@@ -111,5 +127,8 @@ function badName(name: string, given: boolean): CliFailure {
     .replace(/[^a-z0-9]+/g, '-')
     .replace(/^[-0-9]+|-+$/g, '')
     .slice(0, limits.nameMaxChars)
-  return usageFailure(`"${name}"${given ? '' : ", the directory's name,"} cannot name a function: a name takes ${NAME_TAKES}`, isName(better) ? `Use --name ${better}.` : 'Give another --name.')
+  return usageFailure(
+    `"${name}"${given ? '' : ", the directory's name,"} cannot name a function: a name takes ${NAME_TAKES}`,
+    isName(better) ? `Use --name ${better}.` : 'Give another --name.',
+  )
 }

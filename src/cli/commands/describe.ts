@@ -43,9 +43,19 @@ export const command = () =>
         ]),
       )
       print()
-      const aliasesOf = (version: number): string => Object.entries(found.aliases).filter(([, target]) => target === version).map(([alias]) => alias).join(' ')
+      const aliasesOf = (version: number): string =>
+        Object.entries(found.aliases)
+          .filter(([, target]) => target === version)
+          .map(([alias]) => alias)
+          .join(' ')
       const shown = found.versions.slice(0, VERSIONS_SHOWN)
-      const rows = shown.map((version) => [String(version.version), aliasesOf(version.version), formatAge(version.createdAtMs), version.runtime, version.codeDigest.slice(0, 12)])
+      const rows = shown.map((version) => [
+        String(version.version),
+        aliasesOf(version.version),
+        formatAge(version.createdAtMs),
+        version.runtime,
+        version.codeDigest.slice(0, 12),
+      ])
       print(table([{ title: 'VERSION', right: true }, { title: 'ALIASES' }, { title: 'DEPLOYED' }, { title: 'RUNTIME' }, { title: 'CODE' }], rows))
       if (found.versions.length > shown.length) print(styled('dim', `… and ${found.versions.length - shown.length} older`))
     })

@@ -19,7 +19,10 @@ export const command = () =>
       const template = templates[options.runtime]
       if (!template) {
         const close = closest(options.runtime, Object.keys(templates))
-        throw usageFailure(`there is no template for runtime "${options.runtime}"`, close ? `Did you mean ${close}?` : `There are ${Object.keys(templates).join(' and ')}.`)
+        throw usageFailure(
+          `there is no template for runtime "${options.runtime}"`,
+          close ? `Did you mean ${close}?` : `There are ${Object.keys(templates).join(' and ')}.`,
+        )
       }
       const directory = resolve(dir)
       const name = isName(basename(directory)) ? basename(directory) : 'my-function'
@@ -29,7 +32,11 @@ export const command = () =>
         writeFileSync(join(directory, template.file), template.text(name), { flag: 'wx' })
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-        throw new CliFailure('failure', `${join(dir, template.file)} is there already`, { why: 'init never overwrites', fix: 'Name another directory, or deploy what is there with `hostel deploy`.', cause: error })
+        throw new CliFailure('failure', `${join(dir, template.file)} is there already`, {
+          why: 'init never overwrites',
+          fix: 'Name another directory, or deploy what is there with `hostel deploy`.',
+          cause: error,
+        })
       }
       if (options.json) return printJson({ directory, runtime: options.runtime, files: [template.file] })
       const shown = relative(process.cwd(), directory)

@@ -48,10 +48,18 @@ function explain(item: InvocationDetail): void {
       ['request', `${item.method} ${item.path}, ${formatBytes(item.requestBytes)}`],
       ['answer', `status ${item.status}, ${formatBytes(item.responseBytes)}`],
       ['started', formatTime(item.startedAtMs)],
-      ['acquire', `${formatMs(item.acquireMs)}  ${item.start ? starts[item.start] : 'no sandbox was reached'}${item.sandbox === null ? '' : ` (sandbox ${item.sandbox})`}`],
+      [
+        'acquire',
+        `${formatMs(item.acquireMs)}  ${item.start ? starts[item.start] : 'no sandbox was reached'}${item.sandbox === null ? '' : ` (sandbox ${item.sandbox})`}`,
+      ],
       ['forward', `${formatMs(item.forwardMs)}  from there to the end of the answer`],
       ['total', formatMs(item.totalMs)],
-      ['log', item.logLines === 0 ? 'it wrote nothing' : `${item.logLines} line${item.logLines === 1 ? '' : 's'}: hostel logs ${item.function} --invocation ${item.id}`],
+      [
+        'log',
+        item.logLines === 0
+          ? 'it wrote nothing'
+          : `${item.logLines} line${item.logLines === 1 ? '' : 's'}: hostel logs ${item.function} --invocation ${item.id}`,
+      ],
     ]),
   )
 }

@@ -34,7 +34,10 @@ export const command = () =>
     .addOption(apiOption())
     .addOption(tokenOption())
     .addOption(jsonOption())
-    .addHelpText('after', examples("invoke hello --path '/?name=Ada'", `invoke event --data '{"items": []}'`, 'invoke thumbnail --method POST --file photo.jpg > small.jpg'))
+    .addHelpText(
+      'after',
+      examples("invoke hello --path '/?name=Ada'", `invoke event --data '{"items": []}'`, 'invoke thumbnail --method POST --file photo.jpg > small.jpg'),
+    )
     .action(async (name, options) => {
       if (options.data !== undefined && options.file !== undefined) throw usageFailure('--data and --file cannot both be the body', 'Give one of them.')
       const headers = readHeaders(options.header ?? [])
@@ -43,7 +46,9 @@ export const command = () =>
       const connection = connect(options)
       const plain = method !== undefined || path !== undefined || headers['content-type'] !== undefined
       const [functionName] = name.split(':') as [string]
-      const detail = plain ? undefined : await withSuggestion(connection.client, options.tenant, functionName, () => connection.client.function(options.tenant, functionName))
+      const detail = plain
+        ? undefined
+        : await withSuggestion(connection.client, options.tenant, functionName, () => connection.client.function(options.tenant, functionName))
       const asEvent = detail !== undefined && contractOf(detail, name) === 'event'
       const { body, type, length } = await readInput(options, asEvent)
       if (type && headers['content-type'] === undefined) headers['content-type'] = type
@@ -51,7 +56,14 @@ export const command = () =>
 
       const startedAt = performance.now()
       const gateway = await connection.gateway()
-      const answer = await callFunction(gateway, { tenant: options.tenant, function: name, path: path ?? '/', method: method ?? (body === undefined ? 'GET' : 'POST'), headers, body })
+      const answer = await callFunction(gateway, {
+        tenant: options.tenant,
+        function: name,
+        path: path ?? '/',
+        method: method ?? (body === undefined ? 'GET' : 'POST'),
+        headers,
+        body,
+      })
       const firstByteMs = performance.now() - startedAt
       try {
         await settle(answer, gateway, startedAt, firstByteMs, options.json === true)
@@ -74,7 +86,9 @@ async function settle(answer: Answer, gateway: string, startedAt: number, firstB
   if (json) await printAnswer(answer, gateway, invocation, startedAt)
   else await streamAnswer(answer, invocation, startedAt, firstByteMs)
   if (answer.status >= 500) {
-    throw new CliFailure('functionFailed', `the function itself answered ${answer.status}`, { fix: invocation ? `\`hostel invocations show ${invocation}\` shows what is known about it.` : undefined })
+    throw new CliFailure('functionFailed', `the function itself answered ${answer.status}`, {
+      fix: invocation ? `\`hostel invocations show ${invocation}\` shows what is known about it.` : undefined,
+    })
   }
 }
 
@@ -91,7 +105,9 @@ async function streamAnswer(answer: Answer, invocation: string, startedAt: numbe
   // On a terminal, an answer without a line break at its end would run into ours.
   if (process.stdout.isTTY && bytes > 0) process.stdout.write('\n')
   const status = styledError(answer.status < 400 ? 'green' : answer.status < 500 ? 'yellow' : 'red', String(answer.status))
-  note(`${status}  ${invocation ? `invocation ${invocation}  ` : ''}${styledError('dim', `${formatMs(performance.now() - startedAt)}, first byte after ${formatMs(firstByteMs)}`)}`)
+  note(
+    `${status}  ${invocation ? `invocation ${invocation}  ` : ''}${styledError('dim', `${formatMs(performance.now() - startedAt)}, first byte after ${formatMs(firstByteMs)}`)}`,
+  )
 }
 
 async function printAnswer(answer: Answer, gateway: string, invocation: string, startedAt: number): Promise<void> {
@@ -103,7 +119,13 @@ async function printAnswer(answer: Answer, gateway: string, invocation: string, 
   }
   const text = body.toString()
   const isText = Buffer.from(text).equals(body)
-  printJson({ status: answer.status, invocation: invocation || null, totalMs: performance.now() - startedAt, headers: answer.headers, ...(isText ? { body: text } : { bodyBase64: body.toString('base64') }) })
+  printJson({
+    status: answer.status,
+    invocation: invocation || null,
+    totalMs: performance.now() - startedAt,
+    headers: answer.headers,
+    ...(isText ? { body: text } : { bodyBase64: body.toString('base64') }),
+  })
 }
 
 function brokenOff(bytes: number, invocation: string, cause: unknown): CliFailure {
@@ -139,7 +161,11 @@ async function readInput(options: { data?: string; file?: string }, asEvent: boo
   const text = options.data ?? (asEvent ? '{}' : undefined)
   if (text === undefined) return {}
   const json = isJson(text)
-  if (asEvent && !json) throw usageFailure('an event handler takes JSON, and --data is none', `Text needs quotes of its own: --data '${JSON.stringify(text.slice(0, 40))}'. To send it as an HTTP body: --method POST.`)
+  if (asEvent && !json)
+    throw usageFailure(
+      'an event handler takes JSON, and --data is none',
+      `Text needs quotes of its own: --data '${JSON.stringify(text.slice(0, 40))}'. To send it as an HTTP body: --method POST.`,
+    )
   const body = Buffer.from(text)
   if (asEvent && body.length > limits.eventMaxBytes) throw usageFailure(`an event takes at most ${limits.eventMaxBytes} bytes; --data has ${body.length}`)
   return { body, type: asEvent ? EVENT_CONTENT_TYPE : json ? 'application/json' : 'text/plain; charset=utf-8' }

@@ -15,5 +15,10 @@ export const command = () =>
       if (options.json) return printJson({ functions })
       if (functions.length === 0) return note(`Tenant "${options.tenant}" has no functions. Deploy one: hostel init my-function && hostel deploy my-function`)
       const rows = functions.map((item) => [item.name, String(item.live), item.runtime, `${item.memoryMiB} MiB`, formatAge(item.deployedAtMs), item.urls.path])
-      print(table([{ title: 'NAME' }, { title: 'LIVE', right: true }, { title: 'RUNTIME' }, { title: 'MEMORY', right: true }, { title: 'DEPLOYED' }, { title: 'URL' }], rows))
+      print(
+        table(
+          [{ title: 'NAME' }, { title: 'LIVE', right: true }, { title: 'RUNTIME' }, { title: 'MEMORY', right: true }, { title: 'DEPLOYED' }, { title: 'URL' }],
+          rows,
+        ),
+      )
     })

@@ -13,7 +13,12 @@ const ls = () =>
     .action(async (options) => {
       const runtimes = await connect(options).client.runtimes()
       if (options.json) return printJson({ runtimes })
-      print(table([{ title: 'NAME' }, { title: 'VERSION' }, { title: 'LOOKS FOR' }], runtimes.map((item) => [item.name, item.version, item.entryFiles.join(' ')])))
+      print(
+        table(
+          [{ title: 'NAME' }, { title: 'VERSION' }, { title: 'LOOKS FOR' }],
+          runtimes.map((item) => [item.name, item.version, item.entryFiles.join(' ')]),
+        ),
+      )
     })
 
 export const command = () => newCommand('runtimes').description('See the language environments in which functions run.').addCommand(ls())

@@ -15,7 +15,18 @@ const ls = () =>
       const sandboxes = await connect(options).client.sandboxes(options.tenant)
       if (options.json) return printJson({ sandboxes })
       if (sandboxes.length === 0) return note('There are no sandboxes now.')
-      const columns = [{ title: 'ID', right: true }, { title: 'STATE' }, { title: 'FUNCTION' }, { title: 'VERSION', right: true }, { title: 'RUNTIME' }, { title: 'ISOLATION' }, { title: 'MEMORY', right: true }, { title: 'BUSY', right: true }, { title: 'SERVED', right: true }, { title: 'STARTED' }]
+      const columns = [
+        { title: 'ID', right: true },
+        { title: 'STATE' },
+        { title: 'FUNCTION' },
+        { title: 'VERSION', right: true },
+        { title: 'RUNTIME' },
+        { title: 'ISOLATION' },
+        { title: 'MEMORY', right: true },
+        { title: 'BUSY', right: true },
+        { title: 'SERVED', right: true },
+        { title: 'STARTED' },
+      ]
       const rows = sandboxes.map((item) => [
         String(item.sandbox),
         item.state,
