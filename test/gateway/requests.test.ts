@@ -227,6 +227,7 @@ describe('a request that is not valid HTTP/1.1', () => {
       assert.match(text, /^HTTP\/1\.1 400 Bad Request\r\n/, text)
       assert.match(text, /"code":"malformed_request"/)
       assert.equal(text.split('HTTP/1.1 ').length, 2, text)
+      for (let i = 0; i < 100 && gateway.inFlight() > 0; i++) await new Promise((resolve) => setTimeout(resolve, 10))
       assert.equal(gateway.inFlight(), 0)
     })
   }

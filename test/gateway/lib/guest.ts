@@ -18,7 +18,7 @@ export interface GuestRequest {
   header(name: string): string | undefined
   /** Gives credit as it is read. */
   body(): AsyncGenerator<Buffer>
-  /** Resolves with the reason when the host gives up. */
+  /** Resolves with the reason when the host gives up; the request has settled by then. */
   cancelled: Promise<string>
 }
 
@@ -80,7 +80,11 @@ export function serveGuest(socket: Socket, handler: GuestHandler): void {
     } else if (type === frameTypes.CREDIT && known) {
       known.creditBytes += payload.readUInt32BE(0)
       known.onCredit()
-    } else if (type === frameTypes.CANCEL && known) known.cancel((JSON.parse(payload.toString()) as { reason: string }).reason)
+    } else if (type === frameTypes.CANCEL && known) {
+      send(frameTypes.RESPONSE_ERROR, frameFlags.SETTLED, stream, JSON.stringify({ kind: 'handler', name: 'AbortError', message: 'cancelled' }))
+      streams.delete(stream)
+      known.cancel((JSON.parse(payload.toString()) as { reason: string }).reason)
+    }
   }
 
   function begin(id: number, [method, url, headers, meta]: [string, string, FlatHeaders, RequestMeta], ended: boolean): void {
@@ -112,7 +116,7 @@ export function serveGuest(socket: Socket, handler: GuestHandler): void {
     }
     const answer: GuestAnswer = {
       head(status, answerHeaders = [], answerFlags = 0) {
-        send(frameTypes.RESPONSE_HEAD, answerFlags, id, JSON.stringify([status, answerHeaders]))
+        if (streams.has(id)) send(frameTypes.RESPONSE_HEAD, answerFlags, id, JSON.stringify([status, answerHeaders]))
         done(answerFlags)
       },
       async body(chunk, answerFlags = 0) {
@@ -123,11 +127,11 @@ export function serveGuest(socket: Socket, handler: GuestHandler): void {
           else {
             stream.creditBytes -= part.length
             rest = rest.subarray(part.length)
-            send(frameTypes.RESPONSE_BODY, 0, id, part)
+            if (streams.has(id)) send(frameTypes.RESPONSE_BODY, 0, id, part)
           }
         }
         stream.creditBytes -= rest.length
-        send(frameTypes.RESPONSE_BODY, answerFlags, id, rest)
+        if (streams.has(id)) send(frameTypes.RESPONSE_BODY, answerFlags, id, rest)
         done(answerFlags)
       },
       error(error) {

@@ -1,0 +1,88 @@
+/** The gateway process: the data plane. Strangers' HTTP comes in here, so that nothing here can open a secret at rest or a root file system. */
+import type { Server } from 'node:http'
+import { Socket } from 'node:net'
+import type { AddressInfo } from 'node:net'
+
+import { HostelError } from './errors.ts'
+import { hostRulesOf } from './gateway/address.ts'
+import type { HostRules } from './gateway/address.ts'
+import { createControlLink } from './gateway/control-link.ts'
+import { createInFlight } from './gateway/in-flight.ts'
+import { createRoutingTable } from './gateway/routes.ts'
+import { createEdge } from './gateway/server.ts'
+import { createReports } from './invocations/reports.ts'
+import type { ChildSettings, FromKeeper } from './keeper/messages.ts'
+import { limits } from './limits.ts'
+import { createKeeperClient } from './scheduler/keeper.ts'
+import { createScheduler } from './scheduler/scheduler.ts'
+import { createLogger } from './telemetry/logger.ts'
+
+/** Where the keeper leaves the listening socket. */
+const LISTENING_FD = 4
+/** Of the time for a stop: kept back for ending sandboxes and handing over the last records. */
+const STOP_RESERVE = 0.3
+
+const logger = createLogger('gateway')
+const keeper = createKeeperClient((message) => process.send!(message))
+let gateway: ReturnType<typeof start> | undefined
+
+process.on('message', (message: FromKeeper, handle: unknown) => {
+  if (keeper.receive(message, handle)) return
+  if (message.type === 'start') gateway = start(message.settings)
+  else if (message.type === 'link' && handle instanceof Socket) gateway?.attach(handle)
+  else if (message.type === 'stop') void gateway?.stop(message.withinMs).finally(() => process.exit(0))
+})
+// Signals reach the whole process group; what they mean is the keeper's to decide, and it says `stop`.
+process.on('SIGTERM', () => {})
+process.on('SIGINT', () => {})
+process.on('disconnect', () => process.exit(1))
+
+function start(settings: ChildSettings): { attach(socket: Socket): void; stop(withinMs: number): Promise<void> } {
+  let draining = false
+  const inFlight = createInFlight()
+
+  // What functions did, on its way to control.
+  const reports = createReports(logger)
+
+  // Sandboxes.
+  const scheduler = createScheduler({ keeper, settings, logger, events: { onLog: (line) => reports.log(line), onSandboxEnd: (end) => logger.info(end, 'a sandbox ended') } })
+
+  // Which function a request means.
+  const table = createRoutingTable({
+    onRetire: (tenant, name, keepVersions) => scheduler.retire(tenant, name, keepVersions),
+    onVersions: (versions) => scheduler.noteVersions(versions),
+  })
+  const control = createControlLink({ table, scheduler, reports })
+
+  // Requests.
+  const services = {
+    scheduler,
+    record: reports.record,
+    count: inFlight.change,
+    refusal: () => (draining ? new HostelError('shutting_down', undefined, { retryAfterSeconds: 1 }) : null),
+  }
+  const edge = createEdge({ table, services, logger, hostRules: (server) => hostRules(server, settings), isDraining: () => draining })
+
+  // Until the table is there, the kernel keeps connections waiting.
+  void control.firstTable(limits.firstRoutesTimeoutMs).then(() => {
+    if (!draining) edge.listen({ fd: LISTENING_FD }, () => process.send!({ type: 'ready' }))
+  })
+
+  return {
+    attach: control.attach,
+    async stop(withinMs) {
+      const until = Date.now() + withinMs
+      draining = true
+      edge.close()
+      await inFlight.drained(withinMs * (1 - STOP_RESERVE))
+      edge.closeAllConnections()
+      await scheduler.stop(Math.max(0, until - Date.now()))
+      await reports.flush(Math.max(0, until - Date.now()))
+    },
+  }
+}
+
+function hostRules(server: Server, settings: ChildSettings): HostRules {
+  const named = URL.parse(settings.gatewayAddress.includes('://') ? settings.gatewayAddress : `http://${settings.gatewayAddress}`)
+  return hostRulesOf(settings.domain, [(server.address() as AddressInfo).address, ...(named ? [named.hostname] : [])])
+}
