@@ -34,6 +34,7 @@ export type LogLevel = 'stdout' | 'stderr' | 'debug' | 'info' | 'warn' | 'error'
 
 /** What was running when a connection ended. */
 export interface Abandoned {
+  /** As given to `exchange`. */
   sink: ExchangeSink
   /** The guest may have begun with it. */
   begun: boolean
@@ -73,6 +74,7 @@ export class Connection {
   private readonly streams = new Map<number, GuestStream>()
   private readonly recent: (GuestStream | undefined)[] = []
   private state: State = 'new'
+  private wasSpecialised = false
   private nextStream = 1
   private nextToken = 1
   private readonly pings = new Map<number, () => void>()
@@ -97,6 +99,12 @@ export class Connection {
   /** Requests that have not settled. */
   get running(): number {
     return this.streams.size
+  }
+
+  /** The request that runs, if it is the only one. */
+  get soleRunning(): LogOwner | null {
+    if (this.streams.size !== 1) return null
+    return this.streams.values().next().value ?? null
   }
 
   /** Bytes that wait for the guest to read them. */
@@ -179,8 +187,6 @@ export class Connection {
     this.streams.clear()
     return abandoned
   }
-
-  private wasSpecialised = false
 
   private read(chunk: Buffer): void {
     if (this.state === 'closed') return

@@ -60,12 +60,14 @@ interface Pending {
   reject(error: HostelError): void
 }
 
-/** A boot that is answered after its deadline has a sandbox that nobody wants: it is ended here. */
+/** A boot that is answered after its deadline has made a sandbox that nobody wants: it is ended here. */
 export function createKeeperClient(send: SendToKeeper): KeeperClient {
   let nextReq = 1
   const pending = new Map<number, Pending>()
-  /** Handles that have come, by request for a boot, by sandbox for an adoption. */
+  /** Handles of boots that have come, by request. */
   const parts = new Map<number, Parts>()
+  /** Boots given up on; the answer may still come. */
+  const lateBoots = new Set<number>()
   const adoptions = new Map<number, { announced: Extract<FromKeeper, { type: 'adopt' }>; parts: Parts }>()
   let early: AdoptedSandbox[] | null = []
   let adopt: ((adopted: AdoptedSandbox) => void) | null = null
@@ -81,6 +83,7 @@ export function createKeeperClient(send: SendToKeeper): KeeperClient {
       return { req, answer: await promise }
     } catch (error) {
       discard(req)
+      if (message.type === 'boot') lateBoots.add(req)
       if (error instanceof HostelError) throw error
       throw new HostelError('unavailable', 'the keeper cannot be reached', { cause: error })
     } finally {
@@ -165,11 +168,11 @@ export function createKeeperClient(send: SendToKeeper): KeeperClient {
         case 'usage': {
           const waiting = pending.get(message.req)
           if (waiting !== undefined) waiting.resolve(message)
-          // A boot that came too late: nobody knows this sandbox.
-          else if (message.type === 'done' && message.sandbox !== undefined) client.end(message.sandbox, 0)
+          else if (lateBoots.delete(message.req) && message.type === 'done' && message.sandbox !== undefined) client.end(message.sandbox, 0)
           return true
         }
         case 'failed':
+          lateBoots.delete(message.req)
           pending.get(message.req)?.reject(new HostelError(CODES[message.code], message.message, { facts: { keeper: message.code } }))
           return true
         case 'exited':
