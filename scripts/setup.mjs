@@ -7,7 +7,7 @@ import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-import { cacheDir, installRuntime, missingRuntimes, pruneRuntimes } from '../src/runtimes/install.mjs'
+import { defaultCacheDir as cacheDir, installRuntime, missingRuntimes, pruneRuntimes } from '../src/runtimes/install.mjs'
 import { acquireLock } from '../src/runtimes/lock.mjs'
 import { run } from '../src/runtimes/run.mjs'
 import { SetupError, step } from './steps.mjs'
@@ -38,7 +38,7 @@ async function setUp() {
         .map(([, name]) => name),
     ),
   ]
-  const where = { nodePackage: join(root, 'node_modules', machine.nodePackage) }
+  const where = { cacheDir, nodePackage: join(root, 'node_modules', machine.nodePackage) }
   const needsRuntimes = async () => npmPackagesDiffer() || (await missingRuntimes(where)).length > 0
 
   if (!npmPackagesDiffer() && missingPackages().length === 0 && !(await needsRuntimes())) return
@@ -59,7 +59,7 @@ async function setUp() {
         () => installDebianPackages(packages),
         `Try it by hand: apt-get update && apt-get install ${packages.join(' ')}`,
       )
-    const missing = await missingRuntimes(where)
+    const missing = await missingRuntimes(where, { relink: true })
     // Both at once: one waits for the network while the other unpacks.
     await Promise.all(
       missing.map((one) =>
@@ -73,7 +73,7 @@ async function setUp() {
         ),
       ),
     )
-    await pruneRuntimes()
+    await pruneRuntimes(cacheDir)
   } finally {
     release()
   }

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, statfsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 
-import { cacheDir } from '../runtimes/install.mjs'
+import { defaultCacheDir } from '../runtimes/install.mjs'
 import type { Check } from './check.ts'
 
 const GiB = 1024 ** 3
@@ -36,12 +36,12 @@ export function judgeMemory(meminfo: string): Check {
 }
 
 export function checkDisk(): Check[] {
-  return [cacheDir, join(root, 'data')].map((path) => {
+  return [defaultCacheDir, join(root, 'data')].map((path) => {
     const there = existsSync(path) ? path : existingParent(path)
     const { bavail, bsize } = statfsSync(there)
     const free = bavail * bsize
     const detail = `${gib(free)} free for ${path}`
-    const name = path === cacheDir ? 'disk for runtimes' : 'disk for data'
+    const name = path === defaultCacheDir ? 'disk for runtimes' : 'disk for data'
     return free >= DISK_COMFORTABLE_BYTES ? { name, ok: true, detail } : { name, ok: 'warn' as const, detail, mend: `make room below ${there}` }
   })
 }

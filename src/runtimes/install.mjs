@@ -5,6 +5,7 @@
  * when no process uses it any more. Callers hold the lock of lock.mjs.
  */
 import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -15,10 +16,15 @@ import { run } from './run.mjs'
 
 /** @typedef {import('./recipes.mjs').Recipe} Recipe */
 
-export const cacheDir = '/var/cache/hostel'
-const builtDir = join(cacheDir, 'built')
-const linksDir = join(cacheDir, 'runtimes')
+/**
+ * Where builds are kept, and the directory of the npm package that carries Node's binary.
+ * @typedef {{ cacheDir: string, nodePackage: string }} Where
+ */
+
+export const defaultCacheDir = '/var/cache/hostel'
 const KEY_CHARS = 16
+const builtIn = (/** @type {string} */ cacheDir) => join(cacheDir, 'built')
+const linksIn = (/** @type {string} */ cacheDir) => join(cacheDir, 'runtimes')
 const SYNC_TIMEOUT_MS = 120_000
 
 const here = dirname(fileURLToPath(import.meta.url))
@@ -27,7 +33,7 @@ const here = dirname(fileURLToPath(import.meta.url))
  * A recipe's key: what decides how the result looks. Not the Debian packages' versions, which would need a look at the mirror
  * at each start: `rm -r /var/cache/hostel && npm run setup` takes up their updates.
  * @param {Recipe} recipe
- * @param {{ nodePackage: string }} where  Directory of the npm package that carries Node's binary.
+ * @param {Where} where
  */
 async function keyOf(recipe, { nodePackage }) {
   const hash = createHash('sha256')
@@ -40,17 +46,20 @@ async function keyOf(recipe, { nodePackage }) {
 }
 
 /**
- * The recipes whose present build is not the one linked.
- * @param {{ nodePackage: string }} where
+ * The recipes whose present build is not linked. Where it is there but another one is linked (another checkout, other
+ * recipes), `relink` makes that good, and the recipe is not missing.
+ * @param {Where} where
+ * @param {{ relink?: boolean }} [options]
  * @returns {Promise<{ recipe: Recipe, directory: string }[]>}
  */
-export async function missingRuntimes(where) {
+export async function missingRuntimes(where, { relink = false } = {}) {
   const missing = []
   for (const recipe of recipes) {
-    const directory = join(builtDir, `${recipe.name}-${await keyOf(recipe, where)}`)
-    const target = await readlink(join(linksDir, recipe.name)).catch(() => null)
-    const whole = target === directory && (await readFile(join(directory, 'runtime.json'), 'utf8').catch(() => null))
-    if (!whole) missing.push({ recipe, directory })
+    const one = { recipe, directory: join(builtIn(where.cacheDir), `${recipe.name}-${await keyOf(recipe, where)}`) }
+    const built = existsSync(join(one.directory, 'runtime.json'))
+    const linked = (await readlink(join(linksIn(where.cacheDir), recipe.name)).catch(() => null)) === one.directory
+    if (built && !linked && relink) await linkRuntime(one, where.cacheDir)
+    else if (!built || !linked) missing.push(one)
   }
   return missing
 }
@@ -58,13 +67,12 @@ export async function missingRuntimes(where) {
 /**
  * Builds one runtime and links it.
  * @param {{ recipe: Recipe, directory: string }} missing
- * @param {{ nodePackage: string }} where
+ * @param {Where} where
  * @returns {Promise<{ version: string, bytes: number }>}
  */
-export async function installRuntime({ recipe, directory }, { nodePackage }) {
-  await mkdir(builtDir, { recursive: true, mode: 0o755 })
-  await mkdir(linksDir, { recursive: true, mode: 0o755 })
-  const unfinished = join(builtDir, `.unfinished-${recipe.name}`)
+export async function installRuntime({ recipe, directory }, { cacheDir, nodePackage }) {
+  await mkdir(builtIn(cacheDir), { recursive: true, mode: 0o755 })
+  const unfinished = join(builtIn(cacheDir), `.unfinished-${recipe.name}`)
   await rm(unfinished, { recursive: true, force: true })
   await mkdir(unfinished, { mode: 0o755 })
   const rootfs = join(unfinished, 'rootfs')
@@ -74,27 +82,32 @@ export async function installRuntime({ recipe, directory }, { nodePackage }) {
   await writeFile(join(unfinished, 'runtime.json'), JSON.stringify(manifest, null, 2) + '\n')
   // A build that power loss cut short must not be taken for a whole one.
   await run('sync', ['-f', unfinished], { timeoutMs: SYNC_TIMEOUT_MS })
-  if (
-    await readlink(join(linksDir, recipe.name)).then(
-      (target) => target === directory,
-      () => false,
-    )
-  )
-    await rm(join(linksDir, recipe.name))
   await rm(directory, { recursive: true, force: true })
   await rename(unfinished, directory)
-  const link = join(linksDir, `.${recipe.name}`)
-  await rm(link, { force: true })
-  await symlink(directory, link)
-  await rename(link, join(linksDir, recipe.name))
+  await linkRuntime({ recipe, directory }, cacheDir)
   return { version, bytes }
 }
 
 /**
+ * @param {{ recipe: Recipe, directory: string }} built
+ * @param {string} cacheDir
+ */
+async function linkRuntime({ recipe, directory }, cacheDir) {
+  const linksDir = linksIn(cacheDir)
+  await mkdir(linksDir, { recursive: true, mode: 0o755 })
+  const link = join(linksDir, `.${recipe.name}`)
+  await rm(link, { force: true })
+  await symlink(directory, link)
+  await rename(link, join(linksDir, recipe.name))
+}
+
+/**
  * Removes builds that are neither linked nor used by any process, be it as a file, a working directory or a mount.
+ * @param {string} cacheDir
  * @returns {Promise<string[]>} names of the removed ones
  */
-export async function pruneRuntimes() {
+export async function pruneRuntimes(cacheDir) {
+  const [builtDir, linksDir] = [builtIn(cacheDir), linksIn(cacheDir)]
   const linked = new Set()
   for (const name of await readdir(linksDir)) linked.add(await readlink(join(linksDir, name)).catch(() => ''))
   const candidates = (await readdir(builtDir)).filter((name) => !linked.has(join(builtDir, name)))
