@@ -78,7 +78,8 @@ export function createReports(logger: Logger): Reports {
       batch = null
       if (records.length + logs.length >= limits.batchMaxItems) delayMs = 0
     } catch (error) {
-      logger.warn({ err: error }, 'control did not take a batch; it is kept')
+      // With the link gone there is a new one to come; without that something is wrong.
+      logger[link ? 'warn' : 'info']({ err: error }, 'control did not take a batch; it is kept')
       delayMs = limits.batchRetryMs
     } finally {
       sending = false

