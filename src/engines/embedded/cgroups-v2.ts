@@ -11,8 +11,8 @@ export function createCgroupsV2(instance: string, mount: string | undefined): Cg
   let prepared: Promise<void> | undefined
 
   const remove = async (name: string): Promise<void> => {
-    // Reclaims page cache that would hold the removed group in the kernel; the kernel has the file since 5.19, and may find less.
-    await writeFile(`${root}/${name}/memory.reclaim`, '1G').catch(() => {})
+    // Page cache would hold the removed group in the kernel; the kernel can be asked to drop it since 5.19.
+    if (readKey(`${root}/${name}/memory.stat`, 'file')) await writeFile(`${root}/${name}/memory.reclaim`, '1G').catch(() => {})
     await removeGroup(`${root}/${name}`)
   }
   return {

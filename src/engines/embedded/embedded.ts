@@ -2,6 +2,7 @@
  * The embedded engine: crun, with the host's kernel as the wall. Needs root, a private mount namespace of its own, and to be
  * the process that adopts orphans.
  */
+import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { closeSync } from 'node:fs'
 import { chmod, cp, mkdir, rm, writeFile } from 'node:fs/promises'
@@ -77,6 +78,7 @@ export async function createEmbeddedEngine(options: EmbeddedOptions): Promise<En
   const cgroups = openCgroups(options.instance)
   const slots = createSlots(options.slotsDir)
   const codeRoot = openDirectory(options.codeRoot)
+  const readingAhead = readAhead(options.runtimes, reaper)
   const sandboxes = new Map<number, Sandbox>()
   let closing = false
 
@@ -135,6 +137,7 @@ export async function createEmbeddedEngine(options: EmbeddedOptions): Promise<En
 
     async [Symbol.asyncDispose]() {
       closing = true
+      readingAhead.kill()
       for (const sandbox of sandboxes.values()) {
         sandbox.endRequested = true
         sandbox.cgroup.thaw()
@@ -161,15 +164,15 @@ export async function createEmbeddedEngine(options: EmbeddedOptions): Promise<En
     const firstUid = slots.take()
     undo.defer(() => slots.giveBack(firstUid))
 
-    // 2. The places where code and /tmp will appear.
+    // 2. Limits, before there is anything to limit.
+    const cgroup = await cgroups.create(name, { memoryBytes: request.memoryMiB * MiB, pids: limits.pidsMax, cpuWeight: SPARE_CPU_WEIGHT })
+    undo.defer(() => cgroup.remove())
+
+    // 3. The places where code and /tmp will appear.
     undo.defer(() => removeFiles(name))
     await mkdir(join(dirs.stage, name), { mode: 0o711 })
     await mkdir(stageOf(id, 'code'), { mode: 0o755 })
     await mkdir(stageOf(id, 'tmp'), { mode: 0o755 })
-
-    // 3. Limits, before there is anything to limit.
-    const cgroup = await cgroups.create(name, { memoryBytes: request.memoryMiB * MiB, pids: limits.pidsMax, cpuWeight: SPARE_CPU_WEIGHT })
-    undo.defer(() => cgroup.remove())
 
     // 4. The OCI document.
     await mkdir(bundleDir, { mode: 0o711 })
@@ -216,8 +219,9 @@ export async function createEmbeddedEngine(options: EmbeddedOptions): Promise<En
         await unmount(stageOf(id, 'code'))
         await unmount(stageOf(id, 'tmp'))
       }
-      await cgroup.remove()
+      // Before the group: crun wrote some of them inside it, and their page cache would hold the group in the kernel.
       await removeFiles(String(id))
+      await cgroup.remove()
       // Only now: a range is nobody else's while anything of it is left.
       slots.giveBack(sandbox.firstUid)
     } catch (error) {
@@ -245,6 +249,18 @@ export async function createEmbeddedEngine(options: EmbeddedOptions): Promise<En
     // A zombie of ours keeps its pid until it is reaped, so this never reaches a stranger.
     return !sandbox.dead && process.kill(sandbox.pid, name)
   }
+}
+
+/**
+ * Reads the root file systems once, in the background: page cache is charged to whoever reads a file first, and what a sandbox
+ * was charged for would count against its limit and keep its group in the kernel after its end.
+ */
+function readAhead(runtimes: ReadonlyMap<string, Runtime>, reaper: Reaper): ChildProcess {
+  const roots = [...runtimes.values()].map(({ rootfs }) => rootfs)
+  const child = reaper.spawn('nice', ['-n', '10', 'find', ...roots, '-xdev', '-type', 'f', '-exec', 'cat', '{}', '+'], { stdio: 'ignore' })
+  // It is only a help.
+  child.on('error', () => {})
+  return child
 }
 
 /** Copied rather than bound: the checkout may lie, or its files may be, where a guest's user cannot read. */

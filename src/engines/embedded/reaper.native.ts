@@ -114,7 +114,8 @@ export function createReaper(): Reaper {
   }
 }
 
-const signalNames = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]))
+/** Of two names for a number the first counts: SIGABRT, not SIGIOT. */
+const signalNames = new Map(Object.entries(constants.signals).reverse().map(([name, number]) => [number, name as NodeJS.Signals]))
 
 /** `SIGSEGV` and the like; real-time signals by number. */
 export function signalName(number: number): NodeJS.Signals {
