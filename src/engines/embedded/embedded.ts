@@ -2,7 +2,6 @@
  * The embedded engine: crun, with the host's kernel as the wall. Needs root, a private mount namespace of its own, and to be
  * the process that adopts orphans.
  */
-import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { closeSync } from 'node:fs'
 import { chmod, cp, mkdir, rm, writeFile } from 'node:fs/promises'
@@ -137,7 +136,7 @@ export async function createEmbeddedEngine(options: EmbeddedOptions): Promise<En
 
     async [Symbol.asyncDispose]() {
       closing = true
-      readingAhead.kill()
+      readingAhead[Symbol.dispose]()
       for (const sandbox of sandboxes.values()) {
         sandbox.endRequested = true
         sandbox.cgroup.thaw()
@@ -253,14 +252,21 @@ export async function createEmbeddedEngine(options: EmbeddedOptions): Promise<En
 
 /**
  * Reads the root file systems once, in the background: page cache is charged to whoever reads a file first, and what a sandbox
- * was charged for would count against its limit and keep its group in the kernel after its end.
+ * was charged for would count against its limit and keep its group in the kernel after its end. Disposing stops it.
  */
-function readAhead(runtimes: ReadonlyMap<string, Runtime>, reaper: Reaper): ChildProcess {
+function readAhead(runtimes: ReadonlyMap<string, Runtime>, reaper: Reaper): Disposable {
   const roots = [...runtimes.values()].map(({ rootfs }) => rootfs)
-  const child = reaper.spawn('nice', ['-n', '10', 'find', ...roots, '-xdev', '-type', 'f', '-exec', 'cat', '{}', '+'], { stdio: 'ignore' })
+  // A group of its own, to be ended with whatever `find` has started.
+  const child = reaper.spawn('nice', ['-n', '10', 'find', ...roots, '-xdev', '-type', 'f', '-exec', 'cat', '{}', '+'], { stdio: 'ignore', detached: true })
+  let reading = child.pid !== undefined
+  child.once('exit', () => (reading = false))
   // It is only a help.
   child.on('error', () => {})
-  return child
+  return {
+    [Symbol.dispose]() {
+      if (reading) process.kill(-child.pid!, 'SIGKILL')
+    },
+  }
 }
 
 /** Copied rather than bound: the checkout may lie, or its files may be, where a guest's user cannot read. */
