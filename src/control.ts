@@ -57,7 +57,7 @@ async function start(settings: ChildSettings): Promise<Running> {
   const stopJanitor = startJanitor(store, code, logger)
 
   return {
-    link: gateway.attach,
+    link: (socket) => gateway.attach(socket),
     async stop() {
       await api.close()
       gateway.close()
@@ -82,7 +82,7 @@ listenToKeeper({
     running.then(tellReady, fail)
   },
   link(socket) {
-    running?.then(({ link }) => link(socket), fail)
+    running?.then((one) => one.link(socket), fail)
   },
   stop(withinMs) {
     setTimeout(() => fail(new Error(`control did not stop within ${withinMs} ms`)), withinMs)

@@ -1,6 +1,5 @@
 /** The API's description: OpenAPI 3.1, made from the routes' schemas. */
 import type { FastifyDynamicSwaggerOptions } from '@fastify/swagger'
-import type { FastifySchema } from 'fastify'
 
 import { LogLine, Problem } from './schemas.ts'
 
@@ -34,7 +33,7 @@ export function description(version: string): FastifyDynamicSwaggerOptions {
       }
       return openapiObject
     },
-    transform: ({ schema, url }) => ({ schema: schema as FastifySchema, url }),
+    transform: ({ schema, url }) => ({ schema, url }),
   }
 }
 

@@ -2,7 +2,7 @@
 import swagger from '@fastify/swagger'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import fastify from 'fastify'
-import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance, RawServerDefault, RouteOptions } from 'fastify'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 
 import { HostelError } from '../errors.ts'
@@ -28,8 +28,8 @@ const REQUEST_TIMEOUT_MS = 300_000
 const HEADERS_TIMEOUT_MS = 10_000
 const IDLE_TIMEOUT_MS = 65_000
 
-/** Builds the server, ready to be given a socket to listen on. */
-export async function createApi(context: ApiContext): Promise<Api> {
+/** Builds the server, ready to be given a socket to listen on. `onRoute` sees each route that there is. */
+export async function createApi(context: ApiContext, onRoute: (route: RouteOptions) => void = () => {}): Promise<Api> {
   const api = fastify({
     bodyLimit: JSON_BODY_MAX_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
@@ -41,6 +41,7 @@ export async function createApi(context: ApiContext): Promise<Api> {
     frameworkErrors: (error, request, reply) => void sendProblem(error, request, reply, context.logger),
   }).withTypeProvider<TypeBoxTypeProvider>()
 
+  api.addHook('onRoute', onRoute)
   api.decorateRequest('token', null)
   api.addHook('onRequest', createGuard(context.store.access, context.system.apiAddress.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1')))
   api.setValidatorCompiler(validatorCompiler)

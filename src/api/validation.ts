@@ -21,7 +21,7 @@ export const validatorCompiler: FastifySchemaCompiler<TSchema> = ({ schema, http
     // Only where everything is text to begin with.
     const value = httpPart === 'querystring' ? Convert(schema, input) : input
     if (validator.Check(value)) return { value }
-    return { error: describe(schema as Described, validator.Errors(value), input, httpPart === 'body' ? 'the body' : 'the query') }
+    return { error: describe(schema, validator.Errors(value), input, httpPart === 'body' ? 'the body' : 'the query') }
   }
 }
 

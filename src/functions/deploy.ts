@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 
 import { HostelError, errorKinds } from '../errors.ts'
 import type { ErrorCode } from '../errors.ts'
+import { describeGuestError } from '../invocations/explain.ts'
 import type { RuntimeInfo } from '../keeper/messages.ts'
 import { limits } from '../limits.ts'
 import type { LinkCalls } from '../link/messages.ts'
@@ -89,8 +90,7 @@ type PrepareError = Extract<LinkCalls['prepare']['result'], { error: unknown }>[
 function startFailure(error: PrepareError, version: RoutedVersion, liveVersion: number | undefined): HostelError {
   const code: ErrorCode = Object.hasOwn(errorKinds, error.code) ? (error.code as ErrorCode) : 'init_failed'
   const guest = error.guest
-  const place = guest?.file ? ` (${guest.file}${guest.line === undefined ? '' : `:${guest.line}`})` : ''
-  const reason = guest ? `${guest.name}: ${guest.message}${place}` : error.message
+  const reason = guest ? describeGuestError(guest) : error.message
   const consequence = liveVersion === undefined ? 'nothing is live' : `version ${liveVersion} stays live`
   return new HostelError(code, `version ${version.version} did not start and was not kept; ${consequence}. ${reason}`, {
     facts: { ...error.facts, version: version.version, liveVersion: liveVersion ?? null, ...(guest && { guest }) },

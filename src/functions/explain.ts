@@ -9,48 +9,16 @@ export interface Explanation {
   hint: string | null
 }
 
-export function explain(record: InvocationRecord): Explanation {
-  if (record.outcome === 'ok') return { summary: `It answered with status ${record.status} after ${milliseconds(record.totalMs)}${startedHow(record)}.`, hint: null }
-  if (!Object.hasOwn(errorKinds, record.outcome)) return { summary: `It ended with ${record.outcome} after ${milliseconds(record.totalMs)}.`, hint: null }
-  const kind = errorKinds[record.outcome as ErrorCode]
-  const details = [guestError(record.detail?.['guest']), exit(record.detail?.['exit']), message(record.detail?.['message'])].filter((text) => text !== undefined)
-  return { summary: [`${kind.title}, after ${milliseconds(record.totalMs)}`, ...details].join('. ') + '.', hint: kind.hint.replaceAll('NAME', record.function).replaceAll(' ID', ` ${record.id}`) }
-}
+const STARTED = { warm: '', spare: ', in a sandbox made from a spare', boot: ', in a sandbox booted for it' }
 
-function startedHow(record: InvocationRecord): string {
-  const ways = { warm: '', spare: ', in a sandbox made from a spare', boot: ', in a sandbox booted for it' }
-  return record.start ? ways[record.start] : ''
-}
-
-function guestError(value: unknown): string | undefined {
-  if (!isObject(value)) return undefined
-  const place = typeof value['file'] === 'string' ? ` at ${value['file']}${typeof value['line'] === 'number' ? `:${value['line']}` : ''}` : ''
-  return `${String(value['name'] ?? 'Error')}: ${String(value['message'] ?? '')}${place}`
-}
-
-function exit(value: unknown): string | undefined {
-  if (!isObject(value)) return undefined
-  const peak = typeof value['memoryPeakBytes'] === 'number' ? `, having used up to ${Math.ceil(value['memoryPeakBytes'] / 1024 / 1024)} MiB` : ''
-  switch (value['kind']) {
-    case 'oom':
-      return `The kernel ended it for using more memory than its sandbox has${peak}`
-    case 'signal':
-      return `Its process was ended by ${String(value['signal'])}${peak}`
-    case 'exit':
-      return `Its process ended by itself with code ${String(value['exitCode'])}${peak}`
-    default:
-      return undefined
+/** The gateway noted the facts and what they mean when it happened; here they become an answer. */
+export function explainRecord(record: InvocationRecord): Explanation {
+  const after = `after ${record.totalMs < 10 ? record.totalMs.toFixed(1) : Math.round(record.totalMs)} ms`
+  if (record.outcome === 'ok') return { summary: `Answered with status ${record.status} ${after}${record.start ? STARTED[record.start] : ''}`, hint: null }
+  const kind = Object.hasOwn(errorKinds, record.outcome) ? errorKinds[record.outcome as ErrorCode] : undefined
+  const meaning = record.detail?.['explanation']
+  return {
+    summary: `${kind?.title ?? record.outcome}, ${after}${typeof meaning === 'string' ? `: ${meaning}` : ''}`,
+    hint: kind ? kind.hint.replaceAll('NAME', record.function).replaceAll(/\bID\b/g, record.id) : null,
   }
-}
-
-function message(value: unknown): string | undefined {
-  return typeof value === 'string' && value !== '' ? value.replace(/\.$/, '') : undefined
-}
-
-function milliseconds(value: number): string {
-  return `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null
 }

@@ -38,19 +38,15 @@ export async function openStore(directory: string, events: StoreEvents): Promise
     checkDatabase(database, file)
     const logs = join(directory, 'logs')
     mkdirSync(logs, { recursive: true, mode: 0o700 })
-    const writer = await startWriter(logs, events.onLost)
+    const writer = await startWriter(logs, (error) => events.onLost(error))
     if (writer.problem) events.onProblem(writer.problem)
     const reader = recordReader(logs, (segment, error) => events.onProblem(`${segment.file} can't be read; its records are missing from answers`, error))
     return {
       access: accessStore(database),
       functions: functionStore(database),
       records: {
-        get: reader.get,
-        list: reader.list,
-        countLines: reader.countLines,
-        countSince: reader.countSince,
-        lines: reader.lines,
-        append: writer.append,
+        ...reader,
+        append: (batch, options) => writer.append(batch, options),
         get position() {
           return writer.position
         },

@@ -61,6 +61,7 @@ export async function startControl(dataDir: string, settings: Partial<ChildSetti
   const { port } = listener.address() as { port: number }
   const child = spawn(process.execPath, [new URL('../../src/control.ts', import.meta.url).pathname], {
     // As the keeper does it: standard streams, the channel on fd 3, the listening socket on fd 4.
+    // eslint-disable-next-line no-underscore-dangle -- Node tells a listener's descriptor nowhere else.
     stdio: ['ignore', 'inherit', 'pipe', 'ipc', (listener as Server & { _handle: { fd: number } })._handle.fd],
   })
   let log = ''
@@ -94,7 +95,7 @@ export async function startControl(dataDir: string, settings: Partial<ChildSetti
       return fetch(`${url}${path}`, {
         method,
         headers: { ...(token !== null && { authorization: `Bearer ${token}` }), ...(body !== undefined && !isRaw && { 'content-type': 'application/json' }), ...headers },
-        ...(body !== undefined && { body: isRaw ? (body as BodyInit) : JSON.stringify(body) }),
+        ...(body !== undefined && { body: isRaw ? (body as string) : JSON.stringify(body) }),
         ...(signal && { signal }),
       })
     },

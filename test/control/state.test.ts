@@ -107,7 +107,7 @@ test('leftovers of an interrupted upload are gone after the next start', async (
   })
   const upload = fetch(`${first.url}/v1/tenants/default/code`, {
     method: 'PUT', body: half, duplex: 'half', headers: { authorization: 'Bearer a-token-for-tests-only', 'content-type': 'application/gzip' },
-  } as RequestInit)
+  })
   upload.catch(() => {})
   while (readdirSync(join(directory.path, 'tmp')).length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
   await first.kill()

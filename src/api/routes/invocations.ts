@@ -1,6 +1,6 @@
 /** Records of invocations. */
 import { HostelError } from '../../errors.ts'
-import { explain } from '../../functions/explain.ts'
+import { explainRecord } from '../../functions/explain.ts'
 import type { ApiContext } from '../context.ts'
 import { InvocationDetail, InvocationParams, Invocations, InvocationsQuery, pageDefault, TenantParams } from '../schemas.ts'
 import type { Api } from '../server.ts'
@@ -27,7 +27,7 @@ export function invocationRoutes(api: Api, context: ApiContext): void {
       const { tenant, id } = request.params
       const record = await records.get(tenant, id)
       if (!record) throw new HostelError('not_found', 'there is no such invocation; it is recorded within a second of its end, and records are kept for 7 days')
-      return { ...record, explanation: explain(record), logLines: await records.countLines(tenant, id) }
+      return { ...record, explanation: explainRecord(record), logLines: await records.countLines(tenant, id) }
     },
   )
 }

@@ -30,13 +30,13 @@ export interface CodeStore {
 const DIGEST = /^[0-9a-f]{64}$/
 
 /** Opens the store in a directory and clears what an earlier process left unfinished. */
-export function openCodeStore(dataDir: string): CodeStore {
+export function openCodeStore(dataDir: string, options: { unpackTimeoutMs: number } = { unpackTimeoutMs: limits.codeUnpackTimeoutMs }): CodeStore {
   const codeDir = join(dataDir, 'code')
   const temporaryDir = join(dataDir, 'tmp')
   rmSync(temporaryDir, { recursive: true, force: true })
-  mkdirSync(temporaryDir, { mode: 0o700 })
+  mkdirSync(temporaryDir, { recursive: true, mode: 0o700 })
   mkdirSync(codeDir, { recursive: true, mode: 0o755 })
-  const unpacker = startUnpacker()
+  const unpacker = startUnpacker(options.unpackTimeoutMs)
   /** Since when code has been without a version; starts anew with every process, which only keeps it longer. */
   const unusedSinceMs = new Map<string, number>()
   let uploads = 0

@@ -23,7 +23,8 @@ export interface Unpacker {
 /** An archive's file names and heads in memory, with room; contents stream. */
 const HEAP_MAX_MIB = 192
 
-export function startUnpacker(): Unpacker {
+/** @param timeoutMs how long one archive may take. */
+export function startUnpacker(timeoutMs: number): Unpacker {
   let waiting = 0
   let last: Promise<unknown> = Promise.resolve()
   let worker: Worker | undefined = start()
@@ -43,7 +44,7 @@ export function startUnpacker(): Unpacker {
     const thread = (worker ??= start())
     const { promise, resolve, reject } = Promise.withResolvers<FromUnpacker>()
     const tooMuch = new HostelError('invalid_input', 'the archive takes too long or too much memory to unpack; make it with fewer files')
-    const timer = setTimeout(() => reject(tooMuch), limits.codeUnpackTimeoutMs)
+    const timer = setTimeout(() => reject(tooMuch), timeoutMs)
     const onEnd = (): void => reject(tooMuch)
     thread.once('message', resolve)
     thread.once('exit', onEnd)

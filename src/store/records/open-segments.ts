@@ -55,7 +55,7 @@ export function openSegments(directory: string, onUnreadable: (segment: Segment,
 
   return {
     *newestFirst() {
-      for (const segment of listSegments(directory).reverse()) {
+      for (const segment of listSegments(directory).toReversed()) {
         const found = use(segment)
         if (found) yield found
       }

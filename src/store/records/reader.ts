@@ -208,7 +208,7 @@ export function recordReader(directory: string, onUnreadable: (segment: Segment,
         if (open.segment.number > query.until.segment) continue
         const { numbers, reachedTime } = await lineNumbers(open.segment.number, query, wanted)
         wanted -= numbers.length
-        places.unshift({ number: open.segment.number, lines: numbers.reverse() })
+        places.unshift({ number: open.segment.number, lines: numbers.toReversed() })
         if (wanted === 0 || reachedTime) break
       }
       let turnStartMs = performance.now()
