@@ -34,17 +34,22 @@ export function exitKindOf(code: string): ExitKind {
 }
 
 /** A problem as a failure: what happened, the function's own error with file and line where there is one, and what to do. */
-export function problemFailure(problem: Problem, cause?: unknown): CliFailure {
+export function problemFailure(problem: Problem, more: { why?: string | undefined; cause?: unknown } = {}): CliFailure {
+  const kind = exitKindOf(problem.code)
   const guest = guestErrorText(problem.facts?.['guest'])
-  const own = problem.code in errorKinds ? errorKinds[problem.code].hint : undefined
-  return new CliFailure(exitKindOf(problem.code), guest ? problem.title : (problem.detail ?? problem.title), {
+  const story = problem.invocation && kind === 'functionFailed' ? `\`hostel invocations show ${problem.invocation}\` tells the whole story.` : undefined
+  return new CliFailure(kind, guest ? problem.title : (problem.detail ?? problem.title), {
     code: problem.code,
-    why: guest ?? (problem.detail ? problem.title : undefined),
-    fix:
-      [problem.hint ?? own, problem.invocation && `\`hostel invocations show ${problem.invocation}\` tells the whole story.`].filter(Boolean).join('\n') ||
-      undefined,
-    cause,
+    why: guest ?? more.why,
+    fix: [guest ? 'Mend it and deploy again.' : hintOf(problem), story].filter(Boolean).join('\n') || undefined,
+    cause: more.cause,
   })
+}
+
+/** Hints that only make sense beside their detail, or for something else than what was asked for, are left out. */
+function hintOf(problem: Problem): string | undefined {
+  if (problem.code === 'invalid_input' || problem.code === 'not_found') return undefined
+  return problem.hint ?? (problem.code in errorKinds ? errorKinds[problem.code].hint : undefined)
 }
 
 /** `TypeError: x is not a function` and where, from a guest's error; strangers' text, so every field may be anything. */
@@ -62,7 +67,7 @@ export function guestErrorText(guest: unknown): string | undefined {
 }
 
 export function apiFailure(error: ApiError): CliFailure {
-  return problemFailure(error.problem, error)
+  return problemFailure(error.problem, { cause: error })
 }
 
 export function connectionFailure(error: ConnectionError): CliFailure {

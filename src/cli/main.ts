@@ -1,6 +1,5 @@
 /** The command `hostel`: loads the command asked for, runs it, and turns every failure into words and an exit code. */
 import { createProgram } from './program.ts'
-import { reportFailure } from './report.ts'
 
 // What this command starts must not inherit its compile cache (see bin/hostel).
 delete process.env['NODE_COMPILE_CACHE']
@@ -21,5 +20,6 @@ if (args.length === 0) args = ['--help']
 try {
   await (await createProgram(args)).parseAsync(args, { from: 'user' })
 } catch (error) {
+  const { reportFailure } = await import('./report.ts')
   process.exitCode = reportFailure(error, args)
 }

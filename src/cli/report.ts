@@ -2,9 +2,10 @@
 import { CommanderError } from '@commander-js/extra-typings'
 
 import { ApiError, ConnectionError, NoAccess } from '../client/errors.ts'
-import { HostelError, errorKinds } from '../errors.ts'
+import { HostelError } from '../errors.ts'
 import { apiFailure, connectionFailure, noAccessFailure } from './api-failure.ts'
 import { CliFailure, exitCodes, usageFailure } from './failure.ts'
+import { commandTable } from './program.ts'
 import { harmless, note, styledError } from './output.ts'
 
 /** Prints the failure and returns the exit code. */
@@ -30,22 +31,32 @@ function lines(text: string): string {
 
 /** Any error as a failure; `args` help to word those of the command line. */
 export function failureOf(error: unknown, args: string[] = []): CliFailure {
+  const failure = failureFrom(error, args)
+  if (failure.kind !== 'usage' || failure.fix) return failure
+  return usageFailure(failure.message, `\`hostel ${commandWords(args)}--help\` tells what fits.`)
+}
+
+/** The command's name in the arguments, with a space behind it. */
+function commandWords(args: string[]): string {
+  const word = args.find((arg) => !arg.startsWith('-'))
+  return word === undefined ? '' : `${word} `
+}
+
+function failureFrom(error: unknown, args: string[]): CliFailure {
   if (error instanceof CliFailure) return error
   if (error instanceof CommanderError) {
-    const words = args
-      .filter((arg) => !arg.startsWith('-'))
-      .slice(0, 1)
-      .join(' ')
+    const words = commandWords(args)
     // Commander puts its suggestion on a second line, and prints a whole help for a group without a command.
     const [what = '', suggestion] =
-      error.code === 'commander.help' ? [`\`hostel ${words}\` needs a command`] : error.message.replace(/^error: /, '').split('\n')
-    const help = error.code === 'commander.unknownCommand' && args[0] === words ? 'hostel --help' : `hostel ${words ? `${words} ` : ''}--help`
+      error.code === 'commander.help' ? [`\`hostel ${words.trim()}\` needs a command`] : error.message.replace(/^error: /, '').split('\n')
+    const known = words.trim() in commandTable ? words : ''
+    const help = `hostel ${known}--help`
     return usageFailure(what, `${suggestion ? `${suggestion.replace(/^\(|\)$/g, '')} ` : ''}\`${help}\` shows what there is.`)
   }
   if (error instanceof ApiError) return apiFailure(error)
   if (error instanceof ConnectionError) return connectionFailure(error)
   if (error instanceof NoAccess) return noAccessFailure(error)
-  if (error instanceof HostelError) return usageFailure(error.message, error.code === 'invalid_input' ? undefined : errorKinds[error.code].hint)
+  if (error instanceof HostelError) return usageFailure(error.message)
   if (isSystemError(error)) return fromSystemError(error)
   return new CliFailure('failure', error instanceof Error ? error.message : String(error), {
     why: 'this is a mistake of the CLI',

@@ -2,7 +2,6 @@
  * HTTP for the client, over node:http: fetch would cost a command 40–50 ms at its first use (it loads undici), refuses to set a Host
  * header and rewrites paths, none of which suits a tool for calling functions.
  */
-import { Agent as HttpAgent, request as httpRequest } from 'node:http'
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 
@@ -26,7 +25,9 @@ export interface Answer {
   body: IncomingMessage
 }
 
-const agent = new HttpAgent({ keepAlive: true })
+// `import 'node:http'` reads all its exports, WebSocket among them, and thereby loads undici after all.
+const http = process.getBuiltinModule('node:http')
+const agent = new http.Agent({ keepAlive: true })
 
 /** One request to an absolute URL with a path; resolves with the head of the answer. @throws ConnectionError */
 export async function send(url: string, options: RequestOptions): Promise<Answer> {
@@ -34,7 +35,7 @@ export async function send(url: string, options: RequestOptions): Promise<Answer
   const secure = target.protocol === 'https:'
   // As given: URL would resolve `/a/../b`, and what the function gets to see is the caller's business.
   const path = url.slice(url.indexOf('/', url.indexOf('://') + 3))
-  const request = secure ? (await import('node:https')).request : httpRequest
+  const request = secure ? (await import('node:https')).request : http.request
   const { promise, resolve, reject } = Promise.withResolvers<Answer>()
   const fail = (error: Error): void => reject(new ConnectionError(target.origin, reasonOf(error), { cause: error }))
   const outgoing = request({

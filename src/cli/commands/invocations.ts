@@ -2,6 +2,7 @@ import type { InvocationDetail } from '../../client/control.ts'
 import { apiOption, examples, jsonOption, newCommand, tenantOption, tokenOption } from '../command.ts'
 import { connect } from '../connect.ts'
 import { formatBytes, formatMs, formatTime, harmless, pairs, print, printJson, styled } from '../output.ts'
+import { recordedInvocation } from '../recorded.ts'
 
 const show = () =>
   newCommand('show')
@@ -14,7 +15,7 @@ const show = () =>
     .addOption(jsonOption())
     .addHelpText('after', examples('invocations show 0199c0de-0000-7000-8000-000000000000'))
     .action(async (id, options) => {
-      const invocation = await connect(options).client.invocation(options.tenant, id)
+      const invocation = await recordedInvocation(connect(options).client, options.tenant, id)
       if (options.json) return printJson(invocation)
       explain(invocation)
     })

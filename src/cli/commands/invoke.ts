@@ -7,11 +7,12 @@ import { callFunction, EVENT_CONTENT_TYPE, INVOCATION_HEADER } from '../../clien
 import { readBody } from '../../client/transport.ts'
 import type { Answer } from '../../client/transport.ts'
 import { limits } from '../../limits.ts'
-import { problemFailure } from '../api-failure.ts'
+import { exitKindOf, problemFailure } from '../api-failure.ts'
 import { apiOption, collect, examples, jsonOption, newCommand, tenantOption, tokenOption } from '../command.ts'
 import { connect } from '../connect.ts'
 import { CliFailure, usageFailure } from '../failure.ts'
 import { formatMs, note, printJson, styledError } from '../output.ts'
+import { explanationOf } from '../recorded.ts'
 import { withSuggestion } from '../suggest.ts'
 
 /** Bytes of a problem document, and of an answer that --json keeps in memory. */
@@ -66,25 +67,52 @@ export const command = () =>
       })
       const firstByteMs = performance.now() - startedAt
       try {
-        await settle(answer, gateway, startedAt, firstByteMs, options.json === true)
+        await settle(answer, {
+          gateway,
+          startedAt,
+          firstByteMs,
+          json: options.json === true,
+          explain: (id) => explanationOf(connection.client, options.tenant, id),
+        })
       } finally {
         // An answer may come before all input was read; nobody reads the rest.
         if (body instanceof Readable) body.destroy()
       }
     })
 
+interface Call {
+  gateway: string
+  startedAt: number
+  firstByteMs: number
+  json: boolean
+  /** Why an invocation ended as it did, as far as it can be had. */
+  explain: (invocation: string) => Promise<string | undefined>
+}
+
 /** Brings the answer to standard output, and throws when it means that the function failed. */
-async function settle(answer: Answer, gateway: string, startedAt: number, firstByteMs: number, json: boolean): Promise<void> {
+async function settle(answer: Answer, call: Call): Promise<void> {
   const invocation = String(answer.headers[INVOCATION_HEADER] ?? '')
   if (answer.status >= 400 && answer.headers['content-type']?.startsWith('application/problem+json')) {
-    const body = await readBody(answer, gateway, PROBLEM_MAX_BYTES)
+    const body = await readBody(answer, call.gateway, PROBLEM_MAX_BYTES)
     const problem = problemOf(answer.status, body.toString())
     // A function may answer problem documents of its own; those are answers like others.
-    if (problem.type.startsWith('urn:hostel:error:')) throw problemFailure({ ...problem, ...(!problem.invocation && invocation && { invocation }) })
+    if (problem.type.startsWith('urn:hostel:error:')) {
+      const id = problem.invocation ?? invocation
+      const why = id && exitKindOf(problem.code) === 'functionFailed' ? await call.explain(id) : undefined
+      throw problemFailure({ ...problem, ...(id && { invocation: id }) }, { why })
+    }
     answer = { ...answer, body: Readable.from([body]) as Answer['body'] }
   }
-  if (json) await printAnswer(answer, gateway, invocation, startedAt)
-  else await streamAnswer(answer, invocation, startedAt, firstByteMs)
+  try {
+    if (call.json) await printAnswer(answer, call, invocation)
+    else await streamAnswer(answer, call, invocation)
+  } catch (error) {
+    throw new CliFailure('functionFailed', 'the answer broke off before its end', {
+      why: (invocation && (await call.explain(invocation))) || (error instanceof ConnectionError ? error.reason : (error as Error).message),
+      fix: invocation ? `\`hostel invocations show ${invocation}\` tells the whole story.` : 'Try again; the server log may tell more.',
+      cause: error,
+    })
+  }
   if (answer.status >= 500) {
     throw new CliFailure('functionFailed', `the function itself answered ${answer.status}`, {
       fix: invocation ? `\`hostel invocations show ${invocation}\` shows what is known about it.` : undefined,
@@ -92,47 +120,29 @@ async function settle(answer: Answer, gateway: string, startedAt: number, firstB
   }
 }
 
-async function streamAnswer(answer: Answer, invocation: string, startedAt: number, firstByteMs: number): Promise<void> {
-  let bytes = 0
-  try {
-    for await (const chunk of answer.body as AsyncIterable<Buffer>) {
-      bytes += chunk.length
-      if (!process.stdout.write(chunk)) await new Promise((resolve) => process.stdout.once('drain', resolve))
-    }
-  } catch (error) {
-    throw brokenOff(bytes, invocation, error)
+async function streamAnswer(answer: Answer, call: Call, invocation: string): Promise<void> {
+  let lastByte = 0x0a
+  for await (const chunk of answer.body as AsyncIterable<Buffer>) {
+    lastByte = chunk.at(-1) ?? lastByte
+    if (!process.stdout.write(chunk)) await new Promise((resolve) => process.stdout.once('drain', resolve))
   }
-  // On a terminal, an answer without a line break at its end would run into ours.
-  if (process.stdout.isTTY && bytes > 0) process.stdout.write('\n')
+  // On a terminal, an answer without a line break at its end would run into what follows.
+  if (process.stdout.isTTY && lastByte !== 0x0a) process.stdout.write('\n')
   const status = styledError(answer.status < 400 ? 'green' : answer.status < 500 ? 'yellow' : 'red', String(answer.status))
-  note(
-    `${status}  ${invocation ? `invocation ${invocation}  ` : ''}${styledError('dim', `${formatMs(performance.now() - startedAt)}, first byte after ${formatMs(firstByteMs)}`)}`,
-  )
+  const times = `${formatMs(performance.now() - call.startedAt)}, first byte after ${formatMs(call.firstByteMs)}`
+  note(`${status}  ${invocation ? `invocation ${invocation}  ` : ''}${styledError('dim', times)}`)
 }
 
-async function printAnswer(answer: Answer, gateway: string, invocation: string, startedAt: number): Promise<void> {
-  let body: Buffer
-  try {
-    body = await readBody(answer, gateway, JSON_ANSWER_MAX_BYTES)
-  } catch (error) {
-    throw brokenOff(0, invocation, error)
-  }
+async function printAnswer(answer: Answer, call: Call, invocation: string): Promise<void> {
+  const body = await readBody(answer, call.gateway, JSON_ANSWER_MAX_BYTES)
   const text = body.toString()
   const isText = Buffer.from(text).equals(body)
   printJson({
     status: answer.status,
     invocation: invocation || null,
-    totalMs: performance.now() - startedAt,
+    totalMs: Math.round((performance.now() - call.startedAt) * 1_000) / 1_000,
     headers: answer.headers,
     ...(isText ? { body: text } : { bodyBase64: body.toString('base64') }),
-  })
-}
-
-function brokenOff(bytes: number, invocation: string, cause: unknown): CliFailure {
-  return new CliFailure('functionFailed', `the answer broke off${bytes > 0 ? ` after ${bytes} bytes` : ''}`, {
-    why: cause instanceof ConnectionError ? cause.reason : (cause as Error).message,
-    fix: invocation ? `\`hostel invocations show ${invocation}\` tells why.` : undefined,
-    cause,
   })
 }
 
