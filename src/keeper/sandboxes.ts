@@ -15,6 +15,8 @@ const OUTSTANDING_BOOTS_MAX = 256
 interface Kept {
   spareClass: SpareClass
   label: string | null
+  /** It was at rest after its specialisation, so that is known to be over. */
+  rested: boolean
   /** Second stream, standard output and error; taken away when they are handed to a second gateway. */
   ends: Omit<SandboxEnds, 'stream'> | undefined
 }
@@ -43,7 +45,8 @@ export function createSandboxes(options: { engine: Engine; gateway: () => Child 
     kept.delete(id)
     closeEnds(sandbox)
     log.debug({ sandbox: id, ...exit }, 'sandbox ended')
-    options.gateway()?.send({ type: 'exited', sandbox: id, exit })
+    // One that was not kept belonged to a gateway that is no more.
+    if (sandbox) options.gateway()?.send({ type: 'exited', sandbox: id, exit })
   }
 
   return {
@@ -63,16 +66,16 @@ export function createSandboxes(options: { engine: Engine; gateway: () => Child 
 
     gatewayLost() {
       generation++
-      for (const [id, { ends }] of kept) {
-        // Without a second stream to go to, its shim is at its end too.
-        if (ends === undefined) void engine.end(id, 0)
+      for (const [id, { ends, label, rested }] of kept) {
+        // Without a second stream to go to, its shim is at its end too; and whether a specialisation was finished only the dead knew.
+        if (ends === undefined || (label !== null && !rested)) void engine.end(id, 0)
       }
     },
 
     adoptInto(gateway) {
       for (const [id, sandbox] of kept) {
         const { ends } = sandbox
-        if (ends === undefined) continue
+        if (ends === undefined || (sandbox.label !== null && !sandbox.rested)) continue
         sandbox.ends = undefined
         void engine.thaw(id).then(() => {
           gateway.send({ type: 'adopt', sandbox: id, spareClass: sandbox.spareClass, label: sandbox.label, handles: 3 })
@@ -98,12 +101,13 @@ export function createSandboxes(options: { engine: Engine; gateway: () => Child 
           return
         case 'specialise': {
           const sandbox = kept.get(request.sandbox)
-          if (sandbox) sandbox.label = request.label
+          if (sandbox) Object.assign(sandbox, { label: request.label, rested: false })
           await engine.specialise(request.sandbox, request.codeDigest)
           break
         }
         case 'freeze':
           await engine.freeze(request.sandbox)
+          markRested(request.sandbox)
           break
         case 'thaw':
           await engine.thaw(request.sandbox)
@@ -118,6 +122,11 @@ export function createSandboxes(options: { engine: Engine; gateway: () => Child 
       else log.debug({ err: error, request: request.type }, 'a request of the gateway failed')
       gateway.send({ type: 'failed', req, code: error instanceof EngineError ? error.failure : 'system', message: (error as Error).message })
     }
+  }
+
+  function markRested(id: number): void {
+    const sandbox = kept.get(id)
+    if (sandbox) sandbox.rested = true
   }
 
   async function boot(req: number, spareClass: SpareClass, gateway: Child): Promise<void> {
@@ -136,7 +145,7 @@ export function createSandboxes(options: { engine: Engine; gateway: () => Child 
       await engine.end(id, 0)
       return
     }
-    kept.set(id, { spareClass, label: null, ends: { secondStream: ends.secondStream, stdout: duplicate(ends.stdout), stderr: duplicate(ends.stderr) } })
+    kept.set(id, { spareClass, label: null, rested: false, ends: { secondStream: ends.secondStream, stdout: duplicate(ends.stdout), stderr: duplicate(ends.stderr) } })
     // The first stream is not kept: when the gateway dies, the guest must see its end.
     hand(gateway, req, id, { stream: ends.stream, stdout: ends.stdout, stderr: ends.stderr })
     gateway.send({ type: 'done', req, sandbox: id })

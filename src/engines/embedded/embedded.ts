@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { closeSync } from 'node:fs'
 import { chmod, cp, mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 
 import { type MemoryClassMiB, limits } from '../../limits.ts'
 import { type BootRequest, type Engine, EngineError, type SandboxEnds } from '../engine.ts'
@@ -212,6 +212,8 @@ export async function createEmbeddedEngine(options: EmbeddedOptions): Promise<En
   async function settle(sandbox: Sandbox, status: Awaited<ReturnType<Reaper['ended']>>): Promise<void> {
     const { id, cgroup } = sandbox
     sandbox.dead = true
+    // It may have been dead before its boot was reported; the one who asked for it must know of it first.
+    await setImmediate()
     engine.onExit(id, exitCause({ status, record: cgroup.record(), endRequested: sandbox.endRequested, killSent: sandbox.killSent, lifetimeMs: performance.now() - sandbox.bootedAtMs }))
     try {
       if (sandbox.specialised) {
