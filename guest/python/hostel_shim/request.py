@@ -7,6 +7,8 @@ from .wire import (CREDIT, END, PAYLOAD_MAX_BYTES, RESPONSE_BODY, RESPONSE_ERROR
 
 # A handler gets its event whole, so this much of a body is taken and no more.
 EVENT_MAX_BYTES = 6 * 1024 * 1024
+# Headers of an answer.
+FIELDS_MAX = 200
 
 encode_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(',', ':')).encode
 
@@ -183,6 +185,8 @@ class InvalidResponse(Exception):
 
 
 def _head(status, headers):
+    if len(headers) > 2 * FIELDS_MAX:
+        raise InvalidResponse(f'the answer has {len(headers) // 2} headers; the limit is {FIELDS_MAX}')
     head = encode_json([status, headers]).encode()
     if len(head) > PAYLOAD_MAX_BYTES:
         raise InvalidResponse(f'the headers of the answer take {len(head)} bytes; the limit is {PAYLOAD_MAX_BYTES}')

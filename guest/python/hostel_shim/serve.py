@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import threading
+from struct import error as StructError
 
 from . import wire as w
 from .loading import InitError, is_async, load
@@ -51,23 +52,19 @@ class Host:
         self._last_stream = 0
         self._specialising = False
         self._runner = None
-        # Whole requests that came before the function was loaded.
+        # Frames of requests that came before the function was loaded; the window bounds them.
         self._waiting = []
 
     # ── in ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def read(self):
         """Obeys the host until its SPECIALISE, whose message it returns; the second call never returns."""
-        try:
+        with _faults_are_fatal:
             for kind, flags, stream, payload in self._frames:
                 if kind == w.SPECIALISE and self.wire.greeted and not self._specialising:
                     self._specialising = True
                     return json.loads(payload)
                 self._obey(kind, flags, stream, payload)
-        except Fault as fault:
-            die(f'the host broke the protocol: {fault}')
-        except Exception as error:
-            die(f'{type(error).__name__} while reading from the host: {error}')
         # Both streams have ended, or the first while a request was in hand: nobody is left to answer to.
         os._exit(0)
 
@@ -78,9 +75,19 @@ class Host:
             raise Fault(f'frame 0x{kind:02x} before HELLO')
         elif kind == w.PING:
             self.wire.send(frame(w.PONG, 0, 0, payload))
-        elif kind == w.REQUEST_HEAD:
-            if not self._specialising:
-                raise Fault('a request before SPECIALISE')
+        elif kind in (w.REQUEST_HEAD, w.REQUEST_BODY, w.CANCEL, w.CREDIT):
+            with self.wire.lock:
+                if self._runner is None:
+                    if not self._specialising:
+                        raise Fault('a request before SPECIALISE')
+                    self._waiting.append((kind, flags, stream, payload))
+                    return
+            self._obey_request(kind, flags, stream, payload)
+        else:
+            raise Fault(f'unexpected frame of type 0x{kind:02x}')
+
+    def _obey_request(self, kind, flags, stream, payload):
+        if kind == w.REQUEST_HEAD:
             if stream <= self._last_stream:
                 raise Fault(f'a request on stream {stream} after one on {self._last_stream}')
             self._last_stream = stream
@@ -88,47 +95,35 @@ class Host:
             with self.wire.lock:
                 self.requests[stream] = request
             if flags & w.END:
-                self._ready(request)
-        elif kind in (w.REQUEST_BODY, w.CANCEL, w.CREDIT):
-            if not 0 < stream <= self._last_stream:
-                raise Fault(f'frame 0x{kind:02x} for stream {stream}, which was never opened')
-            request = self.requests.get(stream)
-            if request is None:
-                return  # settled: the two have crossed
-            if kind == w.REQUEST_BODY:
-                self._body(request, payload, flags & w.END)
-            elif kind == w.CREDIT:
-                request.credit(*w.u32.unpack(payload))
-            else:
-                request.cancel(json.loads(payload).get('reason', 'no reason given'))
+                self._runner.take(request)
+            return
+        if not 0 < stream <= self._last_stream:
+            raise Fault(f'frame 0x{kind:02x} for stream {stream}, which was never opened')
+        request = self.requests.get(stream)
+        if request is None:
+            return  # settled: the two have crossed
+        if kind == w.REQUEST_BODY:
+            request.receive(payload, flags & w.END)
+            if request.received_bytes > EVENT_MAX_BYTES:
+                self.refuse(request, 413, f'an event handler takes at most {EVENT_MAX_BYTES} bytes')
+            elif flags & w.END:
+                self._runner.take(request)
+        elif kind == w.CREDIT:
+            request.credit(*w.u32.unpack(payload))
         else:
-            raise Fault(f'unexpected frame of type 0x{kind:02x}')
+            request.cancel(json.loads(payload).get('reason', 'no reason given'))
 
     def _hello(self, message):
         if self.wire.greeted:
             raise Fault('a second HELLO')
         if message.get('protocol') != 1:
             raise Fault(f'protocol {message.get("protocol")} is not spoken here, only 1')
-        # A new host counts its requests from 1 again.
-        self._last_stream = 0
-        self.wire.greeted = True
         version = '.'.join(map(str, sys.version_info[:3]))
-        self._send(w.READY, {'protocol': 1, 'runtime': RUNTIME, 'runtimeVersion': version})
-
-    def _body(self, request, data, last):
-        request.receive(data, last)
-        if request.received_bytes > EVENT_MAX_BYTES:
-            self.refuse(request, 413, f'an event handler takes at most {EVENT_MAX_BYTES} bytes')
-        elif last:
-            self._ready(request)
-
-    def _ready(self, request):
-        """A request is here as a whole."""
-        with self.wire.lock:
-            if self._runner is None:
-                self._waiting.append(request)
-                return
-        self._runner.take(request)
+        with self.wire.lock:  # no log line gets in front of READY
+            # A new host counts its requests from 1 again.
+            self._last_stream = 0
+            self.wire.greeted = True
+            self._send(w.READY, {'protocol': 1, 'runtime': RUNTIME, 'runtimeVersion': version})
 
     def refuse(self, request, status, text):
         """An answer of the shim's own: the request is no event for a handler."""
@@ -145,9 +140,11 @@ class Host:
         with self.wire.lock:
             self.logs.flush(0)
             self._send(w.SPECIALISED, {'contract': 'event'})
-            waiting, self._waiting, self._runner = self._waiting, None, runner
-        for request in waiting:
-            runner.take(request)
+            self._runner = runner
+            with _faults_are_fatal:
+                for waiting in self._waiting:
+                    self._obey_request(*waiting)
+            self._waiting = None
 
     def fail_init(self, error):
         """Tells the host why, and waits for it to end the sandbox."""
@@ -192,3 +189,21 @@ class Host:
 
 def _exit_code(error):
     return '' if error.code is None else repr(error.code)[:100]
+
+
+class _FaultsAreFatal:
+    """Errors of the reader: none of the function's code runs below it, so they are the host's or our own."""
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, kind, error, traceback):
+        if isinstance(error, Fault):
+            die(f'the host broke the protocol: {error}')
+        if isinstance(error, (ValueError, KeyError, TypeError, AttributeError, StructError)):
+            die(f'the host broke the protocol: a payload that does not fit: {kind.__name__}: {error}')
+        if isinstance(error, Exception):
+            die(f'{kind.__name__}: {error}')
+
+
+_faults_are_fatal = _FaultsAreFatal()

@@ -1,0 +1,97 @@
+/**
+ * The runtimes that the suite runs on. A new one needs an entry here and fixtures that do what fixtures/README.md says.
+ * A shim is started by itself, without a sandbox: chrooted into the root filesystem that set-up has built, with the checkout's
+ * shim at /hostel and the fixtures at /code, by the command of its runtime.json.
+ */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import type { Socket } from 'node:net'
+import { join } from 'node:path'
+
+import type { Contract } from '../../../src/sandbox/protocol.ts'
+
+const RUNTIMES_DIR = '/var/cache/hostel/runtimes'
+const APP_DIR = join(import.meta.dirname, '../../..')
+
+/**
+ * What not every runtime can do.
+ * - `streams`: a handler's answer may be a stream (the action `stream`).
+ * - `computes`: other frames are answered while a handler computes.
+ * - `threads`: the action `thread_error` raises in a thread of the function's own.
+ * - `takes_streams`: the handler gets the request's body as a stream; without it, whole.
+ * - `fetch`: the fixture `fetch` speaks the fetch contract.
+ */
+export type Capability = 'streams' | 'computes' | 'threads' | 'takes_streams' | 'fetch'
+
+export interface ShimRuntime {
+  /** Stands in the tests' names. */
+  name: string
+  capabilities: ReadonlySet<Capability>
+  /** The handler of a fixture, as SPECIALISE wants it. */
+  handler(fixture: string): string
+  /** The contract that the fixture `actions` has. */
+  contract: Contract
+  /** File of a fixture and the line in it that fails, as INIT_FAILED and RESPONSE_ERROR should tell them. */
+  failing: { syntax: Place; throws: Place; handlerThrows: Place }
+  spawn(): SpawnedShim
+}
+
+export interface Place {
+  file: string
+  line: number
+}
+
+export interface SpawnedShim {
+  /** The host's ends of the shim's fd 3 and fd 4. */
+  first: Socket
+  second: Socket
+  process: ChildProcess
+}
+
+/** A variant is the same shim with another fixture for `actions`. */
+function python(name: string, actions: string, capabilities: Capability[], handlerThrows: number): ShimRuntime {
+  return {
+    name,
+    capabilities: new Set(capabilities),
+    contract: 'event',
+    handler: (fixture) => `${fixture === 'actions' ? actions : fixture}.py:handler`,
+    failing: { syntax: { file: 'broken_syntax.py', line: 4 }, throws: { file: 'broken_throws.py', line: 5 }, handlerThrows: { file: `${actions}.py`, line: handlerThrows } },
+    spawn: () => spawnInRootfs('python3', 'python'),
+  }
+}
+
+const node: ShimRuntime = {
+  name: 'nodejs24',
+  capabilities: new Set<Capability>(['fetch']),
+  contract: 'event',
+  handler: (fixture) => `${fixture}.mjs`,
+  failing: { syntax: { file: 'broken_syntax.mjs', line: 4 }, throws: { file: 'broken_throws.mjs', line: 5 }, handlerThrows: { file: 'actions.mjs', line: 8 } },
+  spawn: () => spawnInRootfs('nodejs24', 'node'),
+}
+
+/** The runtimes whose shims are there. */
+export const runtimes: ShimRuntime[] = [
+  python('python3', 'actions', ['streams', 'computes', 'threads'], 17),
+  python('python3 with async def', 'actions_async', ['streams', 'threads'], 9),
+  node,
+].filter((runtime) => runtime !== node || existsSync(join(APP_DIR, 'guest/node/shim.mjs')))
+
+interface RuntimeManifest {
+  rootfs: string
+  command: string[]
+  shimDir: string
+  env: Record<string, string>
+}
+
+function spawnInRootfs(runtime: string, fixtures: string): SpawnedShim {
+  const dir = join(RUNTIMES_DIR, runtime)
+  if (!existsSync(join(dir, 'runtime.json'))) throw new Error(`the runtime ${runtime} has not been built; run \`npm run setup\` as root`)
+  const manifest = JSON.parse(readFileSync(join(dir, 'runtime.json'), 'utf8')) as RuntimeManifest
+  const rootfs = join(dir, manifest.rootfs)
+  // The mounts are in a namespace of their own and go with the process.
+  const script = 'set -e; mount --bind "$1" "$3/hostel"; mount --bind "$2" "$3/code"; rootfs="$3"; shift 3; exec chroot "$rootfs" "$@"'
+  const args = ['--mount', '--propagation', 'private', 'sh', '-c', script, 'sh', join(APP_DIR, manifest.shimDir), join(import.meta.dirname, 'fixtures', fixtures), rootfs, ...manifest.command]
+  // 'pipe' makes a pair of Unix stream sockets, as the keeper does.
+  const child = spawn('unshare', args, { env: { ...manifest.env, PATH: `${manifest.env['PATH'] ?? ''}:/usr/sbin:/sbin` }, stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'] })
+  return { first: child.stdio[3] as Socket, second: child.stdio[4] as Socket, process: child }
+}
