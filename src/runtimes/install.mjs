@@ -95,7 +95,8 @@ export async function installRuntime({ recipe, directory }, { cacheDir, nodePack
 async function linkRuntime({ recipe, directory }, cacheDir) {
   const linksDir = linksIn(cacheDir)
   await mkdir(linksDir, { recursive: true, mode: 0o755 })
-  const link = join(linksDir, `.${recipe.name}`)
+  // Made elsewhere, so that a server that lists the runtimes meanwhile sees none twice.
+  const link = join(builtIn(cacheDir), `.link-${recipe.name}`)
   await rm(link, { force: true })
   await symlink(directory, link)
   await rename(link, join(linksDir, recipe.name))

@@ -63,7 +63,7 @@ for (const { name } of recipes) {
     it('runs as an unprivileged user behind its init', async () => {
       const [program = ''] = manifest.command
       const version = await inside(...manifest.init, program, '--version')
-      assert.match(version, new RegExp(`\\b${manifest.version.replaceAll('.', '\\.')}\\b`))
+      assert.ok(version.includes(manifest.version), version)
     })
 
     it('has a shell with the usual tools, a user name and time zones', async () => {
