@@ -94,6 +94,8 @@ export class Connection {
     socket.on('error', () => {})
     socket.on('end', () => socket.destroy())
     socket.once('close', () => this.finish({ kind: 'eof' }))
+    // It is handed over paused, lest early bytes be lost.
+    socket.resume()
   }
 
   /** Requests that have not settled. */

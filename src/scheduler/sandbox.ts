@@ -233,5 +233,6 @@ export class Sandbox {
       this.openPipes--
       if (this.state === 'ending') this.dieIfAccounted()
     })
+    pipe.resume()
   }
 }

@@ -225,13 +225,13 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       sandbox.connection.specialise({ tenant, function: name, version: version.version, handler, env, memoryMiB, timeoutMs, concurrency })
     } catch (error) {
       pool.assigning--
-      if (sandbox.state === 'ending') return
+      if (hasLeft(sandbox)) return
       logger.error({ sandbox: sandbox.id, version: pool.key, error: (error as Error).message }, 'could not specialise a sandbox')
       fleet.end(sandbox, { ...endReasons.keeper(error as Error), error: error as HostelError, ownFault: true }, 0)
       return
     }
     pool.assigning--
-    if ((sandbox.state as Sandbox['state']) === 'ending') return
+    if (hasLeft(sandbox)) return
     limitInit(sandbox)
     pool.free.push(sandbox)
     pump(pool)
@@ -340,6 +340,11 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       await until(() => fleet.sandboxes.size === 0, deadlineAtMs)
     },
   }
+}
+
+/** After an await, where the compiler would still believe in the state before. */
+function hasLeft(sandbox: Sandbox): boolean {
+  return sandbox.state === 'ending'
 }
 
 async function started(sandbox: Sandbox): Promise<void> {
