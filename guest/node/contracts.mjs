@@ -17,7 +17,9 @@ import { context, levels, log } from './logs.mjs'
 /** @param {import('./load.mjs').UserCode} code @param {Version} version @returns {Run} starts one invocation; never throws */
 export function makeRunner(code, version) {
   const run = code.contract === 'fetch' ? fetchRunner(code.fetch, version) : eventRunner(code.handler, version)
-  return (invocation, method, url, headers) => context.run(invocation, run, invocation, method, url, headers)
+  return (invocation, method, url, headers) => {
+    if (invocation.begin()) context.run(invocation, run, invocation, method, url, headers)
+  }
 }
 
 /** What a handler threw: into the log, and to the host. @param {Invocation} invocation @param {unknown} error @param {'handler' | 'invalid_response'} [kind] */
@@ -122,24 +124,22 @@ function eventRunner(handler, version) {
   }
   return async (invocation, method, url, headers) => {
     const bare = invocation.meta.event === true
-    let answer
+    let result
     try {
       const collected = await collectEvent(invocation.body)
-      if (collected === null && !bare) {
-        invocation.release()
-        invocation.answer(413, ['content-type', 'text/plain;charset=utf-8'], 'The request body is larger than the 6 MiB that an event may have.\n')
-        return
-      }
-      if (collected === null) throw new RangeError('the event is larger than 6 MiB')
-      const result = await call(invocation, bare ? parseEvent(collected) : httpEvent(invocation, version, method, url, headers, collected))
-      try {
-        answer = bare ? eventAnswer(result) : httpAnswer(result)
-      } catch (error) {
-        failed(invocation, error, 'invalid_response')
-        return
-      }
+      if (collected === null) return refuse(invocation, 413, 'The event is larger than 6 MiB.')
+      const event = bare ? parseEvent(collected) : { value: httpEvent(invocation, version, method, url, headers, collected) }
+      if (event === null) return refuse(invocation, 400, 'The event is not JSON.')
+      result = await call(invocation, event.value)
     } catch (error) {
       failed(invocation, error)
+      return
+    }
+    let answer
+    try {
+      answer = bare ? eventAnswer(result) : httpAnswer(result)
+    } catch (error) {
+      failed(invocation, error, 'invalid_response')
       return
     }
     invocation.release()
@@ -147,12 +147,18 @@ function eventRunner(handler, version) {
   }
 }
 
-/** @param {Buffer} bytes no event at all is an empty one */
+/** An event that no handler gets to see. @param {Invocation} invocation @param {number} status @param {string} why */
+function refuse(invocation, status, why) {
+  invocation.release()
+  invocation.answer(status, ['content-type', 'text/plain;charset=utf-8'], `${why}\n`)
+}
+
+/** @param {Buffer} bytes @returns {{ value: unknown } | null} null for what is no JSON; nothing at all is an empty event */
 function parseEvent(bytes) {
-  if (bytes.length === 0) return {}
+  if (bytes.length === 0) return { value: {} }
   try {
-    return JSON.parse(bytes.toString())
-  } catch (cause) {
-    throw new SyntaxError(`the event is not JSON: ${/** @type {Error} */ (cause).message}`, { cause })
+    return { value: JSON.parse(bytes.toString()) }
+  } catch {
+    return null
   }
 }

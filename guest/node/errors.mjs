@@ -47,7 +47,8 @@ export const errorPayload = (error, kind) => stringify(describe(error, kind))
 /** For the log: the stack, with causes and further properties as the console shows them. @param {unknown} error */
 export function errorText(error) {
   try {
-    return relative(inspect(error))
+    // An error without frames is shown in brackets.
+    return relative(inspect(error).replace(error instanceof Error ? /^\[(.*)\]$/s : /^$/, '$1'))
       .split('\n')
       .filter((line) => !isForeign(line))
       .join('\n')
@@ -57,7 +58,7 @@ export function errorText(error) {
 }
 
 /** A frame of the shim's or of Node's loader. @param {string} line */
-const isForeign = (line) => /^\s+at /.test(line) && (line.includes(OWN) || /\(?node:internal\//.test(line))
+const isForeign = (line) => /^\s+at /.test(line) && (line.includes(OWN) || /\(?node:(internal\/|diagnostics_channel)/.test(line))
 
 /** @param {Error} error */
 function stackOf(error) {
@@ -68,12 +69,12 @@ function stackOf(error) {
 /** @param {Error} error @param {string} stack relative to the root already */
 function placeIn(error, stack) {
   // A syntax error has no frame of the user's; Node puts the place before the text, or the loader knows it.
-  const head = /^(?!\s+at )(?:file:\/\/)?([^\s:()][^\n:()]*\.[cm]?[jt]sx?):(\d+)(?::(\d+))?\n(?:[^\n]*\n([ \t]*)\^)?/.exec(stack)
+  const head = /^(?!\s+at )(?:file:\/\/)?([^\s:()][^\n:()]*\.[cm]?[jt]sx?):(\d+)(?::(\d+))?\n(?:(?:[^\n]*\n){1,2}?([ \t]*)\^)?/.exec(stack)
   if (head && !head[1].startsWith('node:')) return { file: head[1], line: Number(head[2]), ...(head[3] ? { column: Number(head[3]) } : head[4] !== undefined && { column: head[4].length + 1 }) }
   for (const line of stack.split('\n')) {
     const frame = /^\s+at (?:.*\()?([^\s()][^()]*?):(\d+):(\d+)\)?$/.exec(line)
     if (frame && !/^(node:|file:|data:|\/)/.test(frame[1])) return { file: frame[1], line: Number(frame[2]), column: Number(frame[3]) }
   }
-  const from = /imported from (\S+)$/m.exec(relative(error.message))
-  return from ? { file: from[1] } : {}
+  const named = /imported from (\S+)$|^(\S+\.json): /m.exec(relative(error.message))
+  return named ? { file: named[1] ?? named[2] } : {}
 }

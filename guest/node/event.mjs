@@ -49,7 +49,9 @@ export function eventContext(invocation, version) {
 
 /** @param {Invocation} invocation @param {Version} version @param {string} method @param {string} url @param {string[]} headers flat @param {Buffer} body */
 export function httpEvent(invocation, version, method, url, headers, body) {
-  const { pathname, search, host, searchParams } = new URL(url)
+  const { host, searchParams } = new URL(url)
+  // The URL class would tidy up what the function should see as it came.
+  const [, rawPath, search = ''] = /** @type {RegExpExecArray} */ (/^[a-z]+:\/\/[^/?]*([^?]*)(\?.*)?$/s.exec(url))
   /** @type {Record<string, string>} */
   const joined = Object.create(null)
   /** @type {string[]} */
@@ -68,7 +70,7 @@ export function httpEvent(invocation, version, method, url, headers, body) {
   return {
     version: '2.0',
     routeKey: '$default',
-    rawPath: pathname,
+    rawPath,
     rawQueryString: search.slice(1),
     ...(cookies.length > 0 && { cookies }),
     headers: { ...joined },
@@ -78,7 +80,7 @@ export function httpEvent(invocation, version, method, url, headers, body) {
       apiId: version.function,
       domainName: host,
       domainPrefix: host.split('.')[0],
-      http: { method, path: pathname, protocol: 'HTTP/1.1', sourceIp: (joined['x-forwarded-for'] ?? '').split(',')[0].trim(), userAgent: joined['user-agent'] ?? '' },
+      http: { method, path: rawPath, protocol: 'HTTP/1.1', sourceIp: (joined['x-forwarded-for'] ?? '').split(',')[0].trim(), userAgent: joined['user-agent'] ?? '' },
       requestId: invocation.meta.id,
       routeKey: '$default',
       stage: '$default',
@@ -100,7 +102,12 @@ function clfTime(date) {
 
 /** @param {unknown} result @returns {Answer} @throws TypeError when it has no JSON form */
 export function eventAnswer(result) {
-  const body = stringify(result === undefined ? null : result)
+  let body
+  try {
+    body = stringify(result === undefined ? null : result)
+  } catch (cause) {
+    throw new TypeError(`the handler's result has no JSON form: ${/** @type {Error} */ (cause).message}`, { cause })
+  }
   if (body === undefined) throw new TypeError(`the handler's result, a ${typeof result}, has no JSON form`)
   return { status: 200, headers: ['content-type', JSON_TYPE], body }
 }
@@ -112,6 +119,7 @@ export function httpAnswer(result) {
   const status = Number(statusCode)
   if (!Number.isInteger(status) || status < 200 || status > 599) throw new TypeError(`statusCode must be a whole number from 200 to 599, not ${stringify(statusCode)}`)
   const list = listOf(new Headers(headers ?? undefined)).slice()
+  if (cookies !== undefined && cookies !== null && !Array.isArray(cookies)) throw new TypeError('cookies must be a list of strings')
   for (const cookie of cookies ?? []) list.push(...listOf(new Headers([['set-cookie', cookie]])))
   if (body === undefined || body === null || body === '') return { status, headers: list, body: null }
   if (typeof body !== 'string') throw new TypeError(`body must be a string, not ${typeof body === 'object' ? 'an object' : `a ${typeof body}`}; JSON.stringify makes one`)

@@ -1,11 +1,15 @@
 /** One request: its body in, its answer out, and when it is settled. */
 import { errorPayload, errorText } from './errors.mjs'
-import { context, flushParts, levels, log } from './logs.mjs'
+import { context, epoch, flushParts, levels, log } from './logs.mjs'
 import { END, PAYLOAD_MAX_BYTES, SETTLED, WINDOW_BYTES, drained, isCongested, send, sendCredit, types } from './wire.mjs'
 
 const { stringify } = JSON
 /** Credit is given back in portions, so that small bodies cost no frames. */
 const CREDIT_PORTION_BYTES = WINDOW_BYTES / 4
+/** Fields of an answer's head: limits.responseHeadMaxFields of the host. */
+const FIELDS_MAX = 200
+// oxlint-disable-next-line no-control-regex -- what no field on the wire may hold, though the Headers class takes it
+const BAD_FIELD = /[\0-\x08\x0a-\x1f\x7f]/
 const encoder = new TextEncoder()
 
 /** Requests in hand, by stream. @type {Map<number, Invocation>} */
@@ -68,14 +72,16 @@ class IncomingBody {
 }
 
 export class Invocation {
-  /** Text without a line break so far; see logs.mjs. @type {(string | undefined)[] | null} */
+  /** For the log: see logs.mjs. @type {(string | undefined)[] | null} */
   parts = null
+  epoch = epoch
   /** @type {IncomingBody | null} */
   body = null
   /** What the answer may still send before the host gives more credit. */
   #credit = WINDOW_BYTES
   /** @type {(() => void) | null} */
   #credited = null
+  #begun = false
   /** The answer has ended, well or not. */
   #ended = false
   #settled = false
@@ -96,6 +102,15 @@ export class Invocation {
     this.#deadline = performance.now() + meta.deadlineMs
     if (hasBody) this.body = new IncomingBody(stream)
     invocations.set(stream, this)
+  }
+
+  /** The handler is about to be called. @returns {boolean} false when it is not to be, since the host gave up before */
+  begin() {
+    this.#begun = true
+    if (this.#cancelled === null) return true
+    this.release()
+    this.fail(this.#cancelled, 'handler')
+    return false
   }
 
   /** Milliseconds until the host gives up on the answer. */
@@ -141,15 +156,30 @@ export class Invocation {
   cancel(reason) {
     if (this.#cancelled !== null) return
     this.#cancelled = reason === 'deadline' ? new DOMException('The function ran into its deadline', 'TimeoutError') : new DOMException('The client went away', 'AbortError')
-    this.fail(this.#cancelled, 'handler')
     this.body?.fail(this.#cancelled)
+    // One that has not begun is answered when it would begin: no answer comes before SPECIALISED.
+    if (!this.#begun) return
+    this.fail(this.#cancelled, 'handler')
     context.run(this, () => this.#controller?.abort(this.#cancelled))
+  }
+
+  /** A head within the limits, or null after an error that says what is wrong. @param {number} status @param {string[]} headers */
+  #head(status, headers) {
+    const wrong = headers.length > FIELDS_MAX * 2 ? `the answer has ${headers.length / 2} headers; ${FIELDS_MAX} are allowed` : headers.some((text) => BAD_FIELD.test(text)) ? 'a header of the answer holds a control character' : null
+    const head = stringify([status, headers])
+    const tooLong = head.length > PAYLOAD_MAX_BYTES / 3 && Buffer.byteLength(head) > PAYLOAD_MAX_BYTES
+    if (wrong === null && !tooLong) return head
+    const error = new TypeError(wrong ?? 'the headers of the answer are larger than 64 KiB')
+    log(levels.error, `TypeError: ${error.message}`)
+    this.fail(error, 'invalid_response')
+    return null
   }
 
   /** A whole answer at once: what is small goes out in one piece. @param {number} status @param {string[]} headers flat @param {string | Uint8Array | null} body */
   answer(status, headers, body) {
     if (this.#ended) return
-    const head = stringify([status, headers])
+    const head = this.#head(status, headers)
+    if (head === null) return
     if (body === null || body.length === 0) {
       send(types.RESPONSE_HEAD, this.#last(), this.stream, head)
       this.#afterLast()
@@ -172,11 +202,12 @@ export class Invocation {
   async answerStream(status, headers, stream) {
     const reader = stream.getReader()
     const stop = (/** @type {unknown} */ reason) => void reader.cancel(reason).catch(() => {})
-    if (this.#ended) {
+    const head = this.#ended ? null : this.#head(status, headers)
+    if (head === null) {
       stop(this.#cancelled)
       return
     }
-    send(types.RESPONSE_HEAD, 0, this.stream, stringify([status, headers]))
+    send(types.RESPONSE_HEAD, 0, this.stream, head)
     this.#onEnd = () => stop(this.#cancelled)
     try {
       for (;;) {

@@ -26,7 +26,15 @@ export async function loadUserCode(root, handler) {
   const path = `${root}/${file}`
   if (!existsSync(path)) throw new InitError(`there is no file ${file} in the code${suggestion(root, file)}`)
   process.argv[1] = path
-  const module = await import(pathToFileURL(path).href)
+  const { href } = pathToFileURL(path)
+  let module
+  try {
+    module = await import(href)
+  } catch (error) {
+    // Only who failed pays for loading what finds the place.
+    await (await import('./places.mjs')).addPlace(error, href)
+    throw error
+  }
   return name === null ? findContract(module, file) : namedContract(module, file, name)
 }
 

@@ -16,30 +16,37 @@ const CUT_MARK = '… [cut]'
 /** Lines that are written at once in one turn of the event loop, so that they survive a crash; a flood goes out in blocks. */
 const PROMPT_LINES = 32
 
-/** What a line needs to know of its invocation; `parts` holds text that waits for its line break, by level. @typedef {{ stream: number, parts: (string | undefined)[] | null }} LogContext */
+/** What a line needs to know of its invocation; `parts` holds text that waits for its line break, by level. @typedef {{ stream: number, epoch: number, parts: (string | undefined)[] | null }} LogContext */
 
 /** @type {AsyncLocalStorage<LogContext>} */
 export const context = new AsyncLocalStorage()
 /** @type {LogContext} */
-const outside = { stream: 0, parts: null }
+const outside = { stream: 0, epoch: 0, parts: null }
 const current = () => context.getStore() ?? outside
+
+/** Counts the streams to the host; a new one knows nothing of the requests of the one before. */
+export let epoch = 0
+export function nextEpoch() {
+  epoch++
+}
 
 let promptLines = 0
 let dropped = 0
 
 /** Writes one text, which may have several lines. @param {number} level @param {string} text */
 export function log(level, text) {
-  writeLines(level, current().stream, text)
+  writeLines(level, current(), text)
 }
 
-/** @param {number} level @param {number} stream @param {string} text */
-function writeLines(level, stream, text) {
-  if (!text.includes('\n')) return writeLine(level, stream, text)
-  for (const line of text.split('\n')) writeLine(level, stream, line)
+/** @param {number} level @param {LogContext} of @param {string} text */
+function writeLines(level, of, text) {
+  if (!text.includes('\n')) return writeLine(level, of, text)
+  for (const line of text.split('\n')) writeLine(level, of, line)
 }
 
-/** @param {number} level @param {number} stream @param {string} line */
-function writeLine(level, stream, line) {
+/** @param {number} level @param {LogContext} of @param {string} line */
+function writeLine(level, of, line) {
+  const stream = of.epoch === epoch ? of.stream : 0
   if (line.length * 3 > LINE_MAX_BYTES) line = cutToBytes(line, LINE_MAX_BYTES, CUT_MARK)
   if (dropped > 0 && sendLog(levels.warn, stream, `… [${dropped} lines lost: they came faster than they could be read]`)) dropped = 0
   if (dropped > 0 || !sendLog(level, stream, line)) {
@@ -64,7 +71,7 @@ export function flushParts(of) {
   const { parts } = of
   if (parts === null) return
   of.parts = null
-  for (const [level, text] of parts.entries()) if (text) writeLine(level, of.stream, text)
+  for (const [level, text] of parts.entries()) if (text) writeLine(level, of, text)
 }
 
 /** Before the process ends. */
@@ -75,9 +82,9 @@ function writeText(level, text) {
   const of = current()
   const end = text.lastIndexOf('\n')
   const before = of.parts?.[level] ?? ''
-  if (end >= 0) writeLines(level, of.stream, before + text.slice(0, end))
+  if (end >= 0) writeLines(level, of, before + text.slice(0, end))
   const rest = end >= 0 ? text.slice(end + 1) : before + text
-  if (rest.length > LINE_MAX_BYTES) writeLine(level, of.stream, rest)
+  if (rest.length > LINE_MAX_BYTES) writeLine(level, of, rest)
   if (rest !== '' || of.parts !== null) (of.parts ??= [])[level] = rest.length > LINE_MAX_BYTES ? '' : rest
 }
 
@@ -95,7 +102,7 @@ function capture(level, fd) {
 }
 
 /** Level by the console's method; what is not named takes that of the stream it writes to. */
-const methodLevels = { debug: levels.debug, warn: levels.warn, assert: levels.warn, error: levels.error, trace: levels.error }
+const methodLevels = { debug: levels.debug, info: levels.info, warn: levels.warn, assert: levels.warn, error: levels.error, trace: levels.error }
 
 /** Once, before any code of the user's runs. */
 export function installLogs() {
@@ -105,7 +112,7 @@ export function installLogs() {
   }
   let level = 0
   const sink = (/** @type {number} */ standard) => ({ write: (/** @type {string} */ text) => log(level || standard, text.endsWith('\n') ? text.slice(0, -1) : text), on() {}, once() {}, removeListener() {}, listenerCount: () => 0 })
-  const formatter = /** @type {any} */ (new console.Console(/** @type {any} */ ({ stdout: sink(levels.info), stderr: sink(levels.error) })))
+  const formatter = /** @type {any} */ (new console.Console(/** @type {any} */ ({ stdout: sink(levels.stdout), stderr: sink(levels.error) })))
   for (const name of Object.keys(formatter)) {
     if (typeof formatter[name] !== 'function' || !(name in console)) continue
     const method = formatter[name].bind(formatter)

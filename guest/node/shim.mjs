@@ -8,9 +8,9 @@ import { errorPayload, errorText, setRoot } from './errors.mjs'
 import { installFetch } from './fetch/install.mjs'
 import { Invocation, invocations } from './invocation.mjs'
 import { loadUserCode } from './load.mjs'
-import { context, flushOutside, flushParts, installLogs, levels, log } from './logs.mjs'
+import { context, flushOutside, flushParts, installLogs, levels, log, nextEpoch } from './logs.mjs'
 import { rehearse } from './rehearse.mjs'
-import { END, closeWire, flush, flushWaiting, jsonIn, openWire, send, types } from './wire.mjs'
+import { END, closeWire, flushWaiting, jsonIn, openWire, send, types, violation } from './wire.mjs'
 
 const { stringify } = JSON
 const { exit } = process
@@ -22,10 +22,17 @@ let specialised = false
 /** Heads that came before the user's module was ready. @type {[invocation: Invocation, method: string, url: string, headers: string[]][]} */
 const held = []
 
+/** Of the stream in use. */
+let greeted = false
+let lastStream = 0
+
 /** @type {import('./wire.mjs').OnFrame} */
 function onFrame(type, flags, stream, data, start, end) {
+  if (!greeted && type !== types.HELLO) violation('a frame before HELLO')
   switch (type) {
     case types.REQUEST_HEAD: {
+      if (stream <= lastStream) violation(`request ${stream} after ${lastStream}`)
+      lastStream = stream
       const [method, url, headers, meta] = jsonIn(data, start, end)
       const invocation = new Invocation(stream, meta, (flags & END) === 0)
       if (run !== null) run(invocation, method, url, headers)
@@ -33,6 +40,7 @@ function onFrame(type, flags, stream, data, start, end) {
       return
     }
     case types.REQUEST_BODY:
+      if (stream > lastStream) violation(`a body for request ${stream}, which was not opened`)
       // What comes for a settled request has crossed with its end. The bytes are copied: the buffer is read into again.
       invocations.get(stream)?.body?.push(new Uint8Array(data.subarray(start, end)), (flags & END) !== 0)
       return
@@ -45,11 +53,20 @@ function onFrame(type, flags, stream, data, start, end) {
     case types.PING:
       send(types.PONG, 0, 0, data.subarray(start, end))
       return
-    case types.HELLO:
+    case types.HELLO: {
+      const { protocol } = jsonIn(data, start, end)
+      if (greeted) violation('a second HELLO')
+      if (protocol !== 1) violation(`it speaks protocol ${protocol}, this shim protocol 1`)
+      greeted = true
       send(types.READY, 0, 0, stringify({ protocol: 1, runtime: 'nodejs24', runtimeVersion: process.versions.node }))
       return
+    }
     case types.SPECIALISE:
+      if (specialised) violation('a second SPECIALISE')
       void specialise(jsonIn(data, start, end))
+      return
+    default:
+      violation(`a frame of type ${type}`)
   }
 }
 
@@ -75,6 +92,9 @@ async function specialise(version) {
 function onEnd() {
   if (invocations.size > 0 || (specialised && run === null)) exit(0)
   closeWire()
+  nextEpoch()
+  greeted = false
+  lastStream = 0
   openWire(4, onFrame, () => exit(0))
 }
 
@@ -101,4 +121,4 @@ process.on('exit', () => {
 })
 await rehearse()
 openWire(3, onFrame, onEnd)
-flush()
+

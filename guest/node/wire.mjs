@@ -8,6 +8,7 @@ import { Socket } from 'node:net'
 
 const { parse } = JSON
 const { wait } = Atomics
+const { exit } = process
 
 export const types = /** @type {const} */ ({
   HELLO: 0x01, READY: 0x02, SPECIALISE: 0x03, SPECIALISED: 0x04, INIT_FAILED: 0x05,
@@ -92,11 +93,19 @@ export function closeWire() {
   socket = undefined
 }
 
+/** Ends the process: a host that breaks the protocol is not ours. @param {string} rule @returns {never} */
+export function violation(rule) {
+  writeSync(2, `hostel shim: the host broke the protocol: ${rule}\n`)
+  return exit(70)
+}
+
 /** @param {Buffer} data @param {OnFrame} onFrame @returns {number} where the first incomplete frame starts */
 function cut(data, onFrame) {
   let offset = 0
   while (data.length - offset >= HEADER_BYTES) {
-    const end = offset + HEADER_BYTES + data.readUInt32BE(offset)
+    const payloadBytes = data.readUInt32BE(offset)
+    if (payloadBytes > PAYLOAD_MAX_BYTES) violation(`a payload of ${payloadBytes} bytes`)
+    const end = offset + HEADER_BYTES + payloadBytes
     if (end > data.length) break
     onFrame(data[offset + 4], data[offset + 5], data.readUInt32BE(offset + 6), data, offset + HEADER_BYTES, end)
     offset = end
@@ -105,7 +114,13 @@ function cut(data, onFrame) {
 }
 
 /** @param {Buffer} data @param {number} start @param {number} end @returns {any} */
-export const jsonIn = (data, start, end) => parse(data.toString('utf8', start, end))
+export function jsonIn(data, start, end) {
+  try {
+    return parse(data.toString('utf8', start, end))
+  } catch {
+    return violation('a payload that is no JSON')
+  }
+}
 
 /** @param {number} type @param {number} flags @param {number} stream @param {string | Uint8Array} [payload] at most PAYLOAD_MAX_BYTES */
 export function send(type, flags, stream, payload) {
@@ -131,9 +146,9 @@ export function sendCredit(stream, bytes) {
   schedule()
 }
 
-/** One line of log, at most 16 KiB with its level. Returns whether there was room. @param {number} level @param {number} stream @param {string} text */
+/** One line of log of at most 16 KiB. @param {number} level @param {number} stream @param {string} text @returns {boolean} false when it is lost, since the host does not read on */
 export function sendLog(level, stream, text) {
-  if (backlogBytes > 0 || (used > OUT_BYTES / 2 && !flushWaiting())) return false
+  if (used > OUT_BYTES / 2 && (backlogBytes > 0 || !flushWaiting())) return false
   needRoom(HEADER_BYTES + 1 + text.length * 3)
   out[used + HEADER_BYTES] = level
   const bytes = out.write(text, used + HEADER_BYTES + 1)
@@ -153,7 +168,9 @@ function writeHeader(type, flags, stream, bytes) {
 
 /** @param {number} bytes */
 function needRoom(bytes) {
-  if (used + bytes > OUT_BYTES) flush()
+  if (used + bytes <= OUT_BYTES) return
+  flush()
+  if (used > 0) handOver(0)
 }
 
 function schedule() {
@@ -162,23 +179,29 @@ function schedule() {
   setImmediate(flush)
 }
 
-/** Writes what has gathered; at the latest at the end of the event loop's turn. */
+/** Writes what has gathered; at the latest at the end of the event loop's turn. While the Socket holds something it waits for that. */
 export function flush() {
   scheduled = false
-  if (used === 0) return
-  const sent = backlogBytes > 0 ? 0 : writeSome(0)
-  if (sent < used && socket && !socket.destroyed) {
-    const rest = Buffer.from(out.subarray(sent, used))
-    backlogBytes += rest.length
-    socket.write(rest, () => {
-      backlogBytes -= rest.length
-      if (backlogBytes > 0) return
-      const ready = waiting
-      waiting = []
-      for (const resume of ready) resume()
-    })
-  }
+  if (used === 0 || backlogBytes > 0) return
+  const sent = writeSome(0)
+  if (sent < used) handOver(sent)
   used = 0
+}
+
+/** Gives the Socket what the kernel would not take. @param {number} from */
+function handOver(from) {
+  const rest = Buffer.from(out.subarray(from, used))
+  used = 0
+  if (!socket || socket.destroyed) return
+  backlogBytes += rest.length
+  socket.write(rest, () => {
+    backlogBytes -= rest.length
+    if (backlogBytes > 0) return
+    flush()
+    const ready = waiting
+    waiting = []
+    for (const resume of ready) resume()
+  })
 }
 
 /** @param {number} from @returns {number} up to where the kernel took the buffer; all of it when nobody reads any more */
