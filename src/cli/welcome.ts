@@ -18,7 +18,7 @@ const EXAMPLES = resolve(import.meta.dirname, '../../examples')
 /** How long all parts of the server may take to be there. */
 const READY_TIMEOUT_MS = 15_000
 const CALL_TIMEOUT_MS = 15_000
-const ANSWER_MAX_BYTES = 64 * 1024
+const ANSWER_LIMITS = { maxBytes: 64 * 1024, timeoutMs: CALL_TIMEOUT_MS }
 const WARM_CALLS = 5
 
 interface Outcome {
@@ -109,7 +109,7 @@ async function measure(gateway: string, name: string): Promise<{ ms: number; tex
   const startedAt = performance.now()
   const answer = await callFunction(gateway, { tenant: DEFAULT_TENANT, function: name, path: '/', method: 'GET', headers: {}, timeoutMs: CALL_TIMEOUT_MS })
   const ms = performance.now() - startedAt
-  const text = (await readBody(answer, gateway, ANSWER_MAX_BYTES)).toString().trim().replaceAll('\n', ' ')
+  const text = (await readBody(answer, gateway, ANSWER_LIMITS)).toString().trim().replaceAll('\n', ' ')
   if (answer.status >= 400) throw new Error(`it answered ${answer.status}: ${text}`)
   return { ms, text }
 }

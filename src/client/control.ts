@@ -1,5 +1,4 @@
 /** Typed client of the control API: one method a route, errors as `ApiError` with the server's problem document. */
-import { createInterface } from 'node:readline'
 import type { Static } from 'typebox'
 
 import type * as schemas from '../api/schemas.ts'
@@ -41,7 +40,7 @@ const UPLOAD_TIMEOUT_MS = 120_000
 const DEPLOY_TIMEOUT_MS = 90_000
 
 /** Longest JSON answer taken: 1,000 functions or 1,000 invocations with details, with room to spare. */
-const ANSWER_MAX_BYTES = 64 * 1024 * 1024
+const ANSWER_LIMITS = { maxBytes: 64 * 1024 * 1024, timeoutMs: 60_000 }
 
 export type ControlClient = ReturnType<typeof createControlClient>
 
@@ -53,12 +52,12 @@ export function createControlClient(access: { api: string; token: string }) {
     const headers = { accept: 'application/json', authorization: `Bearer ${access.token}`, ...options.headers }
     const answer = await send(base + path, { timeoutMs: TIMEOUT_MS, ...options, method, headers })
     if (answer.status < 400) return answer
-    throw new ApiError(problemOf(answer.status, (await readBody(answer, base, ANSWER_MAX_BYTES)).toString()))
+    throw new ApiError(problemOf(answer.status, (await readBody(answer, base, ANSWER_LIMITS)).toString()))
   }
 
   async function json<T>(method: string, path: string, options: Partial<RequestOptions> = {}): Promise<T> {
     const answer = await open(method, path, options)
-    const text = (await readBody(answer, base, ANSWER_MAX_BYTES)).toString()
+    const text = (await readBody(answer, base, ANSWER_LIMITS)).toString()
     if (text === '') return undefined as T
     try {
       return JSON.parse(text) as T
@@ -119,19 +118,17 @@ export function createControlClient(access: { api: string; token: string }) {
         headers: { accept: 'application/x-ndjson' },
         ...(signal && { signal }),
       })
-      // readline does not pass its input's errors on.
-      const failure = Promise.withResolvers<never>()
-      failure.promise.catch(() => {})
-      answer.body.on('error', (error) => failure.reject(new ConnectionError(base, error.message, { cause: error })))
-      const lines = createInterface({ input: answer.body, crlfDelay: Infinity })[Symbol.asyncIterator]()
+      const decoder = new TextDecoder()
+      let rest = ''
       try {
-        for (;;) {
-          const next = await Promise.race([lines.next(), failure.promise])
-          if (next.done) return
-          if (next.value !== '') yield JSON.parse(next.value) as LogLine
+        // Leaving the loop, by whatever way, ends the request.
+        for await (const chunk of answer.body as AsyncIterable<Buffer>) {
+          const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n')
+          rest = lines.pop() ?? ''
+          for (const line of lines) if (line !== '') yield JSON.parse(line) as LogLine
         }
-      } finally {
-        answer.body.destroy()
+      } catch (error) {
+        throw new ConnectionError(base, `the log broke off: ${(error as Error).message}`, { cause: error })
       }
     },
   }

@@ -9,7 +9,7 @@ export const EVENT_CONTENT_TYPE = 'application/vnd.hostel.event+json'
 export const INVOCATION_HEADER = 'hostel-invocation'
 
 /** Longest wait for the head of an answer: the longest timeout a function may have, and a little for the queue. */
-const CALL_TIMEOUT_MS = 930_000
+export const CALL_TIMEOUT_MS = 930_000
 
 export interface FunctionCall {
   tenant: string

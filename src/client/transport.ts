@@ -64,10 +64,11 @@ export async function send(url: string, options: RequestOptions): Promise<Answer
   }
 }
 
-/** The whole body, at most `maxBytes`. @throws ConnectionError when it is longer or breaks off. */
-export async function readBody(answer: Answer, url: string, maxBytes: number): Promise<Buffer> {
+/** The whole body, within these limits. @throws ConnectionError when it is longer, takes longer or breaks off. */
+export async function readBody(answer: Answer, url: string, { maxBytes, timeoutMs }: { maxBytes: number; timeoutMs: number }): Promise<Buffer> {
   const chunks: Buffer[] = []
   let bytes = 0
+  const timer = setTimeout(() => answer.body.destroy(new Error(`the answer did not end within ${timeoutMs / 1_000} s`)), timeoutMs)
   try {
     for await (const chunk of answer.body as AsyncIterable<Buffer>) {
       bytes += chunk.length
@@ -76,6 +77,8 @@ export async function readBody(answer: Answer, url: string, maxBytes: number): P
     }
   } catch (error) {
     throw new ConnectionError(new URL(url).origin, reasonOf(error as Error), { cause: error })
+  } finally {
+    clearTimeout(timer)
   }
   return Buffer.concat(chunks, bytes)
 }

@@ -3,7 +3,7 @@ import { Readable } from 'node:stream'
 
 import type { FunctionDetail } from '../../client/control.ts'
 import { ConnectionError, problemOf } from '../../client/errors.ts'
-import { callFunction, EVENT_CONTENT_TYPE, INVOCATION_HEADER } from '../../client/gateway.ts'
+import { CALL_TIMEOUT_MS, callFunction, EVENT_CONTENT_TYPE, INVOCATION_HEADER } from '../../client/gateway.ts'
 import { readBody } from '../../client/transport.ts'
 import type { Answer } from '../../client/transport.ts'
 import { limits } from '../../limits.ts'
@@ -15,9 +15,9 @@ import { formatMs, note, printJson, styledError } from '../output.ts'
 import { explanationOf } from '../recorded.ts'
 import { withSuggestion } from '../suggest.ts'
 
-/** Bytes of a problem document, and of an answer that --json keeps in memory. */
-const PROBLEM_MAX_BYTES = 64 * 1024
-const JSON_ANSWER_MAX_BYTES = 64 * 1024 * 1024
+/** Of a problem document, and of an answer that --json keeps in memory. */
+const PROBLEM_LIMITS = { maxBytes: 64 * 1024, timeoutMs: 10_000 }
+const JSON_ANSWER_LIMITS = { maxBytes: 64 * 1024 * 1024, timeoutMs: CALL_TIMEOUT_MS }
 
 export const command = () =>
   newCommand('invoke')
@@ -93,7 +93,7 @@ interface Call {
 async function settle(answer: Answer, call: Call): Promise<void> {
   const invocation = String(answer.headers[INVOCATION_HEADER] ?? '')
   if (answer.status >= 400 && answer.headers['content-type']?.startsWith('application/problem+json')) {
-    const body = await readBody(answer, call.gateway, PROBLEM_MAX_BYTES)
+    const body = await readBody(answer, call.gateway, PROBLEM_LIMITS)
     const problem = problemOf(answer.status, body.toString())
     // A function may answer problem documents of its own; those are answers like others.
     if (problem.type.startsWith('urn:hostel:error:')) {
@@ -134,7 +134,7 @@ async function streamAnswer(answer: Answer, call: Call, invocation: string): Pro
 }
 
 async function printAnswer(answer: Answer, call: Call, invocation: string): Promise<void> {
-  const body = await readBody(answer, call.gateway, JSON_ANSWER_MAX_BYTES)
+  const body = await readBody(answer, call.gateway, JSON_ANSWER_LIMITS)
   const text = body.toString()
   const isText = Buffer.from(text).equals(body)
   printJson({
