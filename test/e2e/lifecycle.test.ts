@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { afterEach, describe, it } from 'node:test'
 
 import { callEvent, deploy, eventually } from '../lib/functions.ts'
-import { leftovers, processesOf, stillThere } from '../lib/leftovers.ts'
+import { instanceOf, leftoversOf, processesOf, stillThere } from '../lib/leftovers.ts'
 import { projectRoot, removeData, startServer, type TestServer } from '../lib/server.ts'
 
 const hello = { 'index.ts': 'export default { fetch: (request: Request): Response => new Response(`hello ${new URL(request.url).pathname}`) }\n' }
@@ -26,8 +26,8 @@ describe('a server', () => {
   })
 
   it('stops on SIGTERM within five seconds with code 0, sandboxes busy or not, and leaves nothing behind', async () => {
-    const before = leftovers()
     server = await startServer()
+    const instance = instanceOf(server.child.pid!)
     await deploy(server, 'hello', hello)
     await deploy(server, 'slow', { 'index.mjs': 'export const handler = () => new Promise((resolve) => setTimeout(resolve, 60_000))\n' })
     const hanging = callEvent(server, 'slow', {}).catch(() => 'broken off')
@@ -38,7 +38,7 @@ describe('a server', () => {
     assert.ok(ms < 5_000, `took ${ms} ms`)
     assert.equal(await hanging, 'broken off')
     assert.deepEqual(stillThere(all), [])
-    assert.deepEqual(leftovers().filter((thing) => !before.includes(thing)), [])
+    assert.deepEqual(leftoversOf(instance), [])
   })
 
   it('keeps what was deployed over a restart and over kill -9, and its first call afterwards works', async () => {
@@ -92,9 +92,9 @@ describe('a server', () => {
 
   for (const victim of ['the keeper', 'the outermost process']) {
     it(`takes every guest and process along when ${victim} is killed with kill -9, and starts again afterwards`, async () => {
-      const before = leftovers()
       server = await startServer()
       const { dataDir } = server
+      const instances = [instanceOf(server.child.pid!)]
       await deploy(server, 'hello', hello)
       await text(server, '/default/hello/')
       const processes = processesOf(server.child.pid!)
@@ -103,9 +103,10 @@ describe('a server', () => {
       await exited
       await eventually(() => assert.deepEqual(stillThere(processes.all), []), 2_000)
       server = await startServer({ dataDir })
+      instances.push(instanceOf(server.child.pid!))
       assert.equal((await text(server, '/default/hello/')).body, 'hello /')
       await server.stop()
-      assert.deepEqual(leftovers().filter((thing) => !before.includes(thing)), [])
+      assert.deepEqual(instances.flatMap((instance) => leftoversOf(instance)), [])
     })
   }
 })
