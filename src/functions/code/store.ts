@@ -50,7 +50,7 @@ export function openCodeStore(dataDir: string, options: { unpackTimeoutMs: numbe
     const file = join(work, 'archive')
     const tree = join(work, 'tree')
     await pipeline(archive, bounded(), createWriteStream(file, { flags: 'wx', mode: 0o600 }))
-    await mkdir(tree, 0o755)
+    await mkdir(tree)
     const unpacked = await unpacker.unpack({ archive: file, directory: tree })
     const place = join(codeDir, unpacked.digest)
     unusedSinceMs.delete(unpacked.digest)

@@ -174,14 +174,14 @@ describe('taking in code', () => {
     global.fill(' ', 148, 156)
     global.write(`${global.subarray(0, 512).reduce((total, byte) => total + byte, 0).toString(8).padStart(6, '0')}\0 `, 148)
     const entries = await tarOf(Array.from({ length: 15_000 }, (_, i) => ({ name: `ü${i}` })))
-    const impatient = openCodeStore(join(directory, 'impatient'), { unpackTimeoutMs: 2_000 })
+    const hasty = openCodeStore(join(directory, 'hasty'), { unpackTimeoutMs: 2_000 })
     try {
       const bomb = gzipSync(Buffer.concat([global.subarray(0, -1_024), entries]))
-      await assert.rejects(impatient.receive(Readable.from([bomb])), /takes too long or too much memory/)
-      assert.deepEqual(readdirSync(join(directory, 'impatient', 'tmp')), [])
-      await impatient.receive(Readable.from([await zipped([index])]))
+      await assert.rejects(hasty.receive(Readable.from([bomb])), /takes too long or too much memory/)
+      assert.deepEqual(readdirSync(join(directory, 'hasty', 'tmp')), [])
+      await hasty.receive(Readable.from([await zipped([index])]))
     } finally {
-      await impatient.close()
+      await hasty.close()
     }
   })
 })
