@@ -32,7 +32,7 @@ export function describe(error, kind) {
       return { kind, name: 'Error', message: cutToBytes(relative(text), MESSAGE_MAX_BYTES, '…') }
     }
     const name = String(error.name || 'Error')
-    const stack = stackOf(error)
+    const stack = cleanStack(String(error.stack ?? `${name}: ${error.message}`))
     const place = placeIn(error, stack)
     return { kind, name, message: cutToBytes(relative(String(error.message)), MESSAGE_MAX_BYTES, '…'), stack: cutToBytes(stack, STACK_MAX_BYTES, '…'), ...place }
   } catch {
@@ -48,10 +48,7 @@ export const errorPayload = (error, kind) => stringify(describe(error, kind))
 export function errorText(error) {
   try {
     // An error without frames is shown in brackets.
-    return relative(inspect(error).replace(error instanceof Error ? /^\[(.*)\]$/s : /^$/, '$1'))
-      .split('\n')
-      .filter((line) => !isForeign(line))
-      .join('\n')
+    return cleanStack(inspect(error).replace(error instanceof Error ? /^\[(.*)\]$/s : /^$/, '$1'))
   } catch {
     return 'the error that was thrown could not be read'
   }
@@ -60,10 +57,14 @@ export function errorText(error) {
 /** A frame of the shim's or of Node's loader. @param {string} line */
 const isForeign = (line) => /^\s+at /.test(line) && (line.includes(OWN) || /\(?node:(internal\/|diagnostics_channel)/.test(line))
 
-/** @param {Error} error */
-function stackOf(error) {
-  const lines = String(error.stack ?? `${error.name}: ${error.message}`).split('\n')
-  return relative(lines.filter((line) => !isForeign(line)).join('\n'))
+/** Without frames of ours and with paths as the user knows them. @param {string} stack */
+export function cleanStack(stack) {
+  return relative(
+    stack
+      .split('\n')
+      .filter((line) => !isForeign(line))
+      .join('\n'),
+  )
 }
 
 /** @param {Error} error @param {string} stack relative to the root already */

@@ -4,6 +4,8 @@ import { context, epoch, flushParts, levels, log } from './logs.mjs'
 import { END, PAYLOAD_MAX_BYTES, SETTLED, WINDOW_BYTES, drained, isCongested, send, sendCredit, types } from './wire.mjs'
 
 const { stringify } = JSON
+/** @type {<T>(list: T[]) => T | undefined} */
+const shift = Function.prototype.call.bind(Array.prototype.shift)
 /** Credit is given back in portions, so that small bodies cost no frames. */
 const CREDIT_PORTION_BYTES = WINDOW_BYTES / 4
 /** Fields of an answer's head: limits.responseHeadMaxFields of the host. */
@@ -12,8 +14,8 @@ const FIELDS_MAX = 200
 const BAD_FIELD = /[\0-\x08\x0a-\x1f\x7f]/
 const encoder = new TextEncoder()
 
-/** Requests in hand, by stream. @type {Map<number, Invocation>} */
-export const invocations = new Map()
+/** Requests in hand, by stream. With methods of its own: user code may replace those of Map.prototype. @type {Map<number, Invocation>} */
+export const invocations = Object.assign(new Map(), { get: Map.prototype.get, set: Map.prototype.set, delete: Map.prototype.delete })
 
 /** The body of a request as it comes in; see `Incoming` in fetch/body.mjs. */
 class IncomingBody {
@@ -36,7 +38,7 @@ class IncomingBody {
   async read() {
     while (this.#chunks.length === 0 && !this.#ended && this.#error === null) await new Promise((resolve) => (this.#wake = /** @type {any} */ (resolve)))
     if (this.#error !== null) throw this.#error
-    const chunk = this.#chunks.shift()
+    const chunk = shift(this.#chunks)
     if (chunk === undefined) return null
     this.#owedBytes += chunk.length
     if (this.#owedBytes >= CREDIT_PORTION_BYTES && !this.#ended && invocations.has(this.#stream)) {
@@ -52,7 +54,7 @@ class IncomingBody {
 
   /** @param {Uint8Array} chunk @param {boolean} last */
   push(chunk, last) {
-    if (this.#error === null && chunk.length > 0) this.#chunks.push(chunk)
+    if (this.#error === null && chunk.length > 0) this.#chunks[this.#chunks.length] = chunk
     if (last) this.#ended = true
     this.#stir()
   }
@@ -209,12 +211,17 @@ export class Invocation {
     }
     send(types.RESPONSE_HEAD, 0, this.stream, head)
     this.#onEnd = () => stop(this.#cancelled)
+    /** @type {'handler' | 'invalid_response'} */
+    let kind = 'handler'
     try {
       for (;;) {
         const { value, done } = await reader.read()
         if (this.#ended) return
         if (done) break
-        if (!(value instanceof Uint8Array)) throw new TypeError(`a body stream must give Uint8Array chunks, not ${value === null ? 'null' : typeof value}`)
+        if (!(value instanceof Uint8Array)) {
+          kind = 'invalid_response'
+          throw new TypeError(`the stream of an answer must give Uint8Array chunks, not ${value === null ? 'null' : typeof value}`)
+        }
         await this.#write(value)
       }
       this.#onEnd = null
@@ -223,7 +230,7 @@ export class Invocation {
       if (this.#ended) return
       log(levels.error, errorText(error))
       this.#onEnd = () => stop(error)
-      this.fail(error, 'handler')
+      this.fail(error, kind)
     }
   }
 

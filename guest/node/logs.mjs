@@ -5,6 +5,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { Writable } from 'node:stream'
 import { StringDecoder } from 'node:string_decoder'
+import { format } from 'node:util'
 
 import { flush, sendLog } from './wire.mjs'
 
@@ -102,10 +103,10 @@ function capture(level, fd) {
 }
 
 /** Level by the console's method; what is not named takes that of the stream it writes to. */
-const methodLevels = { debug: levels.debug, info: levels.info, warn: levels.warn, assert: levels.warn, error: levels.error, trace: levels.error }
+const methodLevels = { debug: levels.debug, info: levels.info, warn: levels.warn, assert: levels.warn, error: levels.error }
 
-/** Once, before any code of the user's runs. */
-export function installLogs() {
+/** Once, before any code of the user's runs. @param {(stack: string) => string} cleanStack takes the shim's own frames out */
+export function installLogs(cleanStack) {
   for (const [name, level, fd] of /** @type {const} */ ([['stdout', levels.stdout, 1], ['stderr', levels.stderr, 2]])) {
     const stream = capture(level, fd)
     Object.defineProperty(process, name, { configurable: true, enumerable: true, get: () => stream })
@@ -129,5 +130,10 @@ export function installLogs() {
       : method
     Object.defineProperty(replacement, 'name', { value: name })
     ;/** @type {any} */ (console)[name] = replacement
+  }
+  console.trace = function trace(...args) {
+    const at = { name: 'Trace', message: format(...args), stack: '' }
+    Error.captureStackTrace(at, trace)
+    log(levels.error, cleanStack(at.stack))
   }
 }

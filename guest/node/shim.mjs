@@ -4,7 +4,7 @@
  * Everything here can be reached by the user's code in the same process; the host trusts none of it.
  */
 import { makeRunner } from './contracts.mjs'
-import { errorPayload, errorText, setRoot } from './errors.mjs'
+import { cleanStack, errorPayload, errorText, setRoot } from './errors.mjs'
 import { installFetch } from './fetch/install.mjs'
 import { Invocation, invocations } from './invocation.mjs'
 import { loadUserCode } from './load.mjs'
@@ -109,7 +109,7 @@ function onUncaught(error) {
 
 setRoot(root)
 installFetch()
-installLogs()
+installLogs(cleanStack)
 process.on('uncaughtException', (error) => {
   // A listener of the user's means that they take care of it, as in Node without a shim.
   if (process.listenerCount('uncaughtException') === 1) onUncaught(error)

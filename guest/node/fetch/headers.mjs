@@ -47,6 +47,13 @@ function headerValue(value, name) {
   return text
 }
 
+/** Not `push`: user code that breaks Array.prototype shall break its own things first. @param {string[]} list flat @param {string} name in lower case @param {string} value */
+export function addTo(list, name, value) {
+  const { length } = list
+  list[length] = name
+  list[length + 1] = value
+}
+
 /** Set in the class's static block. @type {(headers: Headers) => string[]} */
 let listOf
 /** @type {(list: string[], guard: string) => Headers} */
@@ -82,7 +89,7 @@ export class Headers {
     const key = headerName(name)
     const text = headerValue(value, key)
     this.#check()
-    list.push(key, text)
+    addTo(list, key, text)
   }
 
   /** @param {string} name @param {string} value */
@@ -98,7 +105,7 @@ export class Headers {
       remove(list, key, i + 2)
       return
     }
-    list.push(key, text)
+    addTo(list, key, text)
   }
 
   /** @param {string} name */

@@ -1,6 +1,6 @@
 /** Response as the Fetch standard has it, light: see headers.mjs. */
 import { bodyOf, cloneBody, extract, mixInBody } from './body.mjs'
-import { Headers, asInterface, byteString, fromList, listOf, needArguments } from './headers.mjs'
+import { Headers, addTo, asInterface, byteString, fromList, listOf, needArguments } from './headers.mjs'
 import { isReal, realResponse } from './real.mjs'
 
 const { stringify } = JSON
@@ -166,5 +166,5 @@ function setBody(state, { body, type }) {
   if (type === null) return
   const list = listOf(state.headers)
   for (let i = 0; i < list.length; i += 2) if (list[i] === 'content-type') return
-  list.push('content-type', type)
+  addTo(list, 'content-type', type)
 }
