@@ -68,9 +68,9 @@ def http_answer(result, method):
         return status, headers, b''
     if kind and 'content-type' not in headers[::2]:
         headers += ('content-type', kind)
-    if isinstance(body, bytes) and method != 'HEAD':
+    if isinstance(body, bytes) and 'content-length' not in headers[::2]:
         headers += ('content-length', str(len(body)))
-    return status, headers, body
+    return status, headers, b'' if method == 'HEAD' else body
 
 
 def json_body(result):
@@ -150,7 +150,7 @@ def _answer_headers(result, method):
         if not lower or not _TOKEN.issuperset(lower):
             raise InvalidResponse(f'{name!r:.100} is no name for a header')
         if lower == 'content-length' and method != 'HEAD':
-            continue  # the body's own length is what counts
+            continue  # the length of the body itself is what counts
         if type(value) in (int, float):
             value = str(value)
         # What HTTP/1.1 can carry: Latin-1 without control characters.

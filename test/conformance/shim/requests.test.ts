@@ -35,6 +35,13 @@ forEachRuntime('requests', (runtime) => {
     assert.equal((await host.request({ url: '/echo', body: '' }).answer()).body.length, 0)
   })
 
+  test('HEAD is answered without a body', async () => {
+    await using host = await started(runtime)
+    const { status, body } = await host.request({ method: 'HEAD' }).answer()
+    assert.equal(status, 200)
+    assert.equal(body.length, 0)
+  })
+
   test('a binary body comes and goes as it is', async () => {
     await using host = await started(runtime)
     const bytes = Buffer.from(Array.from({ length: 1_000 }, (_, i) => 255 - (i % 256)))

@@ -15,13 +15,12 @@ const APP_DIR = join(import.meta.dirname, '../../..')
 
 /**
  * What not every runtime can do.
- * - `streams`: a handler's answer may be a stream (the action `stream`).
+ * - `streams`: a handler's answer may be a stream (`/stream` and `/stream_throw` of the fixture `streams`).
  * - `computes`: other frames are answered while a handler computes.
  * - `threads`: the action `thread_error` raises in a thread of the function's own.
- * - `takes_streams`: the handler gets the request's body as a stream; without it, whole.
  * - `fetch`: the fixture `fetch` speaks the fetch contract.
  */
-export type Capability = 'streams' | 'computes' | 'threads' | 'takes_streams' | 'fetch'
+export type Capability = 'streams' | 'computes' | 'threads' | 'fetch'
 
 export interface ShimRuntime {
   /** Stands in the tests' names. */
@@ -54,7 +53,7 @@ function python(name: string, actions: string, capabilities: Capability[], handl
     name,
     capabilities: new Set(capabilities),
     contract: 'event',
-    handler: (fixture) => `${fixture === 'actions' ? actions : fixture}.py:handler`,
+    handler: (fixture) => `${fixture === 'actions' || fixture === 'streams' ? actions : fixture}.py:handler`,
     failing: { syntax: { file: 'broken_syntax.py', line: 4 }, throws: { file: 'broken_throws.py', line: 5 }, handlerThrows: { file: `${actions}.py`, line: handlerThrows } },
     spawn: () => spawnInRootfs('python3', 'python'),
   }
@@ -62,9 +61,9 @@ function python(name: string, actions: string, capabilities: Capability[], handl
 
 const node: ShimRuntime = {
   name: 'nodejs24',
-  capabilities: new Set<Capability>(['fetch']),
+  capabilities: new Set<Capability>(['fetch', 'streams']),
   contract: 'event',
-  handler: (fixture) => `${fixture}.mjs`,
+  handler: (fixture) => `${fixture === 'streams' ? 'fetch' : fixture}.mjs`,
   failing: { syntax: { file: 'broken_syntax.mjs', line: 4 }, throws: { file: 'broken_throws.mjs', line: 5 }, handlerThrows: { file: 'actions.mjs', line: 8 } },
   spawn: () => spawnInRootfs('nodejs24', 'node'),
 }
