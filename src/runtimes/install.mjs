@@ -49,12 +49,12 @@ async function keyOf(recipe, { nodePackage }) {
  * The recipes whose present build is not linked. Where it is there but another one is linked (another checkout, other
  * recipes), `relink` makes that good, and the recipe is not missing.
  * @param {Where} where
- * @param {{ relink?: boolean }} [options]
+ * @param {{ relink?: boolean, chosen?: Recipe[] }} [options]
  * @returns {Promise<{ recipe: Recipe, directory: string }[]>}
  */
-export async function missingRuntimes(where, { relink = false } = {}) {
+export async function missingRuntimes(where, { relink = false, chosen = recipes } = {}) {
   const missing = []
-  for (const recipe of recipes) {
+  for (const recipe of chosen) {
     const one = { recipe, directory: join(builtIn(where.cacheDir), `${recipe.name}-${await keyOf(recipe, where)}`) }
     const built = existsSync(join(one.directory, 'runtime.json'))
     const linked = (await readlink(join(linksIn(where.cacheDir), recipe.name)).catch(() => null)) === one.directory
