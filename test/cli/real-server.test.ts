@@ -61,7 +61,7 @@ describe('the command with a real server', () => {
     const { invocation } = JSON.parse((await cli(['invoke', 'hello', '--path', '/?name=Log', '--json'])).stdout) as { invocation: string }
     await eventually(async () => {
       const { stdout } = await cli(['logs', 'hello', '--invocation', invocation])
-      assert.match(stdout, new RegExp(` ${invocation.slice(-8)} info {3}greeting Log\n$`))
+      assert.match(stdout, new RegExp(` ${invocation.slice(-8)} (info|stdout) +greeting Log\n$`))
     })
     let called = false
     const followed = await cli(['logs', 'hello', '--follow', '--limit', '1'], {
