@@ -2,6 +2,8 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 
+import { loadStripped } from './types.mjs'
+
 /**
  * What the shim calls for each request.
  * @typedef {{ contract: 'fetch', fetch: (request: Request, env: Record<string, string>, ctx: object) => unknown }
@@ -26,6 +28,7 @@ export async function loadUserCode(root, handler) {
   const path = `${root}/${file}`
   if (!existsSync(path)) throw new InitError(`there is no file ${file} in the code${suggestion(root, file)}`)
   process.argv[1] = path
+  loadStripped(path)
   const { href } = pathToFileURL(path)
   let module
   try {
