@@ -334,10 +334,13 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       planner.stop()
       for (const pool of hungry) pool.refuseAll(new HostelError('shutting_down'))
       const deadlineAtMs = Date.now() + withinMs
-      for (const sandbox of fleet.sandboxes.values()) if (sandbox.inFlight === 0) fleet.end(sandbox, endReasons.stopping(), limits.endGraceMs)
-      await until(() => ![...fleet.sandboxes.values()].some((sandbox) => sandbox.inFlight > 0), deadlineAtMs - limits.endGraceMs)
-      for (const sandbox of fleet.sandboxes.values()) fleet.end(sandbox, endReasons.stopping(), 0)
-      await until(() => fleet.sandboxes.size === 0, deadlineAtMs)
+      // Sandboxes that were still booting turn up meanwhile.
+      const gone = (inUseToo: boolean) => (): boolean => {
+        for (const sandbox of fleet.sandboxes.values()) if (inUseToo || sandbox.inFlight === 0) fleet.end(sandbox, endReasons.stopping(), inUseToo ? 0 : limits.endGraceMs)
+        return fleet.sandboxes.size === 0 && classes.booting === 0
+      }
+      await until(gone(false), deadlineAtMs - limits.endGraceMs)
+      await until(gone(true), deadlineAtMs)
     },
   }
 }
