@@ -8,7 +8,7 @@ import { HostelError } from '../errors.ts'
 import { CONTROL_UID, GATEWAY_UID } from './confine.ts'
 
 /** Where the CLI looks when it is told nothing. */
-const LATEST_CLI_FILE = '/run/hostel/cli.json'
+export const LATEST_CLI_FILE = '/run/hostel/cli.json'
 
 export interface DataDirectory extends Disposable {
   path: string
@@ -23,8 +23,8 @@ export interface DataDirectory extends Disposable {
   publish(urls: { api: string; gateway: string }): void
 }
 
-/** Opens or makes it. @throws HostelError `conflict` when a running server has it. */
-export function openDataDirectory(wanted: string): DataDirectory {
+/** Opens or makes it; `cliLink` will point at its `cli.json`. @throws HostelError `conflict` when a running server has it. */
+export function openDataDirectory(wanted: string, cliLink: string): DataDirectory {
   mkdirSync(wanted, { recursive: true, mode: 0o755 })
   const path = realpathSync(wanted)
   const keeperDir = join(path, 'keeper')
@@ -34,6 +34,15 @@ export function openDataDirectory(wanted: string): DataDirectory {
     closeSync(lockFd)
     throw new HostelError('conflict', `another server runs on the data directory ${path}; stop it, or give this one a directory of its own with --data`)
   }
+  try {
+    return lockedDirectory(path, keeperDir, lockFd, cliLink)
+  } catch (error) {
+    closeSync(lockFd)
+    throw error
+  }
+}
+
+function lockedDirectory(path: string, keeperDir: string, lockFd: number, cliLink: string): DataDirectory {
   const controlDir = ownedPart(path, 'control', CONTROL_UID)
   const gatewayDir = ownedPart(path, 'gateway', GATEWAY_UID)
   const cliFile = join(path, 'cli.json')
@@ -49,11 +58,11 @@ export function openDataDirectory(wanted: string): DataDirectory {
     markShown: () => writeFileSync(shownMarker, ''),
     publish(urls) {
       replaceFile(cliFile, (temporary) => writeFileSync(temporary, `${JSON.stringify({ ...urls, token: adminToken }, null, 2)}\n`, { mode: 0o600 }))
-      replaceFile(LATEST_CLI_FILE, (temporary) => symlinkSync(cliFile, temporary))
+      replaceFile(cliLink, (temporary) => symlinkSync(cliFile, temporary))
     },
     [Symbol.dispose]() {
       // A later server may have pointed it at itself.
-      if (linkTarget(LATEST_CLI_FILE) === cliFile) rmSync(LATEST_CLI_FILE, { force: true })
+      if (linkTarget(cliLink) === cliFile) rmSync(cliLink, { force: true })
       closeSync(lockFd)
     },
   }

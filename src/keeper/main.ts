@@ -2,7 +2,7 @@
  * The keeper: root, pid 1 of its own pid namespace, in a mount namespace of its own. Supervises gateway and control, and makes
  * and ends sandboxes for the gateway. It parses no HTTP, opens no database and takes nothing but ids and bounded numbers.
  */
-import { closeSync, mkdirSync } from 'node:fs'
+import { closeSync, mkdirSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 
 import { socketpair } from '../engines/embedded/descriptors.native.ts'
@@ -14,7 +14,7 @@ import { parseSettings } from '../settings.ts'
 import { createLogger } from '../telemetry/logger.ts'
 import { type ChildOptions, type Supervised, superviseChild } from './child.ts'
 import { CONFINED_DATA, CONTROL_UID, GATEWAY_UID } from './confine.ts'
-import { openDataDirectory } from './data-directory.ts'
+import { LATEST_CLI_FILE, openDataDirectory } from './data-directory.ts'
 import { openInstance } from './instance.ts'
 import { listen } from './listen.native.ts'
 import type { ChildSettings } from './messages.ts'
@@ -49,9 +49,10 @@ async function main(): Promise<number> {
   process.on('SIGHUP', onStopSignal)
 
   // 1. What is there once: addresses, data directory, a name among the machine's servers.
+  checkReadable(appDir)
   const runtimes = await readRuntimes(RUNTIMES_DIR)
   if (runtimes.size === 0) throw new HostelError('unavailable', `no runtime is installed in ${RUNTIMES_DIR}; build them with npm run setup`)
-  using data = openDataDirectory(settings.dataDir)
+  using data = openDataDirectory(settings.dataDir, LATEST_CLI_FILE)
   const gatewayListener = await listen('--gateway', settings.gateway)
   const apiListener = await listen('--api', settings.api)
   await using instance = await openInstance(log)
@@ -142,6 +143,14 @@ async function main(): Promise<number> {
   closeSync(gatewayListener.fd)
   closeSync(apiListener.fd)
   return exitCode
+}
+
+/** Gateway and control run the application as strangers to it. @throws HostelError when its files are for their owner only, as a umask of 077 makes them. */
+function checkReadable(appDir: string): void {
+  for (const part of ['src', 'src/gateway.ts', 'node_modules', 'node_modules/pino/package.json']) {
+    const everyone = part.includes('.') ? 0o004 : 0o005
+    if ((statSync(join(appDir, part)).mode & everyone) !== everyone) throw new HostelError('invalid_input', `${join(appDir, part)} cannot be read by the server's unprivileged processes; run chmod -R go+rX ${appDir}`)
+  }
 }
 
 try {

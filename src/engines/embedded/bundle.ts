@@ -53,6 +53,8 @@ export function bundleConfig(request: BundleRequest): Record<string, unknown> {
       cwd: '/',
       capabilities: { bounding: [], effective: [], inheritable: [], permitted: [], ambient: [] },
       noNewPrivileges: true,
+      // When the whole machine is short of memory, guests go before anything of the host's.
+      oomScoreAdj: 500,
       rlimits: [
         { type: 'RLIMIT_NOFILE', soft: limits.openFilesMax, hard: limits.openFilesMax },
         { type: 'RLIMIT_CORE', soft: 0, hard: 0 },

@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { closeSync } from 'node:fs'
-import { chmod, cp, mkdir, rm, writeFile } from 'node:fs/promises'
+import { chmod, cp, mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 
@@ -276,6 +276,6 @@ async function copyShims(runtimes: ReadonlyMap<string, Runtime>, appDir: string,
   for (const runtime of runtimes.values()) {
     const dir = join(target, runtime.name)
     await cp(join(appDir, runtime.shimDir), dir, { recursive: true })
-    await chmod(dir, 0o755)
+    for (const entry of [dir, ...(await readdir(dir, { recursive: true })).map((name) => join(dir, name))]) await chmod(entry, (await stat(entry)).isDirectory() ? 0o755 : 0o644)
   }
 }

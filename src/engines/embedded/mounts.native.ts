@@ -29,7 +29,6 @@ const FSCONFIG_CMD_CREATE = 6
 const MOUNT_ATTR_RDONLY = 1
 const MOUNT_ATTR_NOSUID = 2
 const MOUNT_ATTR_NODEV = 4
-const RESOLVE_NO_XDEV = 0x01
 const RESOLVE_NO_MAGICLINKS = 0x02
 const RESOLVE_NO_SYMLINKS = 0x04
 const RESOLVE_BENEATH = 0x08
@@ -53,10 +52,10 @@ export function openDirectory(path: string): number {
 
 /**
  * Mounts the directory `path` beneath `rootFd` read-only, nosuid and nodev at `target`. The owner of that tree is not
- * trusted: no symbolic link, no `..` and no other file system is followed.
+ * trusted: no symbolic link and no `..` is followed.
  */
 export function mountDirectoryReadOnly(rootFd: number, path: string, target: string): void {
-  const how = new BigUint64Array([BigInt(O_PATH | O_CLOEXEC | constants.O_DIRECTORY), 0n, BigInt(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV)])
+  const how = new BigUint64Array([BigInt(O_PATH | O_CLOEXEC | constants.O_DIRECTORY), 0n, BigInt(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS)])
   withFd(checked('openat2', openat2Call(SYS_openat2, rootFd, path, how, 24) as number, path), (directory) => {
     withFd(checked('open_tree', openTreeCall(SYS_open_tree, directory, '', AT_EMPTY_PATH | OPEN_TREE_CLONE | O_CLOEXEC) as number, path), (tree) => {
       const attributes = new BigUint64Array([BigInt(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV), 0n, 0n, 0n])

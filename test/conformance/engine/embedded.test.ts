@@ -13,6 +13,8 @@ const { instancesWithCgroups } = await import('../../../src/engines/embedded/cgr
 const { createEmbeddedEngine } = await import('../../../src/engines/embedded/embedded.ts')
 const { createReaper } = await import('../../../src/engines/embedded/reaper.native.ts')
 const { readRuntimes } = await import('../../../src/engines/embedded/runtimes.ts')
+const { openInstance } = await import('../../../src/keeper/instance.ts')
+const { createLogger } = await import('../../../src/telemetry/logger.ts')
 const { engineConformance } = await import('./suite.ts')
 
 const RUNTIMES_DIR = '/var/cache/hostel/runtimes'
@@ -21,9 +23,8 @@ const stray = 'b'.repeat(64)
 
 engineConformance('embedded', async () => {
   const home = mkdtempSync(join(tmpdir(), 'hostel-engine-'))
-  const instance = `test-${process.hrtime.bigint().toString(36)}`
-  const runDir = join('/run', `hostel-${instance}`)
-  mkdirSync(runDir, { mode: 0o711 })
+  const instance = await openInstance(createLogger('test'))
+  const { runDir } = instance
   mkdirSync(join(home, 'code', digest), { recursive: true, mode: 0o755 })
   writeFileSync(join(home, 'code', digest, 'greeting.txt'), 'hello')
   symlinkSync('/etc', join(home, 'code', stray))
@@ -35,7 +36,7 @@ engineConformance('embedded', async () => {
   const reaper = createReaper()
   const trouble: string[] = []
   const engine = await createEmbeddedEngine({
-    instance, runDir, slotsDir: join(home, 'slots'), appDir: resolve(import.meta.dirname, '../../..'), codeRoot: home, runtimes, reaper,
+    instance: instance.name, runDir, slotsDir: instance.slotsDir, appDir: resolve(import.meta.dirname, '../../..'), codeRoot: home, runtimes, reaper,
     onTrouble: (error, about) => trouble.push(`${about}: ${(error as Error).message}`),
   })
 
@@ -45,13 +46,13 @@ engineConformance('embedded', async () => {
   return {
     engine, runtime: 'guest', brokenRuntime: 'broken', codeDigest: digest, strayDigest: stray,
     async traces() {
-      const groups = (await instancesWithCgroups()).includes(instance) ? readdirSync(`/sys/fs/cgroup/memory/hostel/${instance}`, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => `cgroup ${name}`) : []
+      const groups = (await instancesWithCgroups()).includes(instance.name) ? readdirSync(`/sys/fs/cgroup/memory/hostel/${instance.name}`, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => `cgroup ${name}`) : []
       return [...trouble, ...processes(), ...mounts(runDir), ...groups, ...files(runDir), ...descriptors()]
     },
     async [Symbol.asyncDispose]() {
       await engine[Symbol.asyncDispose]()
       reaper[Symbol.dispose]()
-      rmSync(runDir, { recursive: true })
+      await instance[Symbol.asyncDispose]()
       rmSync(home, { recursive: true })
     },
   }
