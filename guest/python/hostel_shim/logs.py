@@ -2,6 +2,7 @@
 import io
 import os
 import sys
+from collections import deque
 from contextvars import ContextVar
 
 from .wire import LOG, frame
@@ -21,6 +22,8 @@ class Logs:
         self._requests = requests
         # (stream, level) → the start of a line; None while the rest of a line that was cut is thrown away.
         self._partial = {}
+        self._writing = False
+        self._late = deque()
 
     def install(self):
         """From here on sys.stdout, sys.stderr and the logging module write to the host."""
@@ -34,26 +37,36 @@ class Logs:
             os.write(2 if level == STDERR else 1, data)
             return
         with self._wire.lock:
-            stream = self._stream()
-            key = (stream, level)
-            start = self._partial.pop(key, b'')
-            *lines, rest = data.split(b'\n')
-            if lines:
-                if start is None:
-                    lines = lines[1:]
-                else:
-                    lines[0] = start + lines[0]
-                start = b''
-                self._wire.send(b''.join([self._frame(level, stream, line) for line in lines]))
-            if start is not None:
-                rest = start + rest
-                if len(rest) > LINE_MAX_BYTES:
-                    self._wire.send(self._frame(level, stream, rest))
-                    start = None
+            self._late.append((self._stream(), level, data))
+            if self._writing:
+                return  # a signal handler or a finaliser prints while its own thread is in here: the outer call goes on with it
+            self._writing = True
+            try:
+                while self._late:
+                    self._take(*self._late.popleft())
+            finally:
+                self._writing = False
+
+    def _take(self, stream, level, data):
+        key = (stream, level)
+        start = self._partial.pop(key, b'')
+        *lines, rest = data.split(b'\n')
+        if lines:
             if start is None:
-                self._partial[key] = None
-            elif rest:
-                self._partial[key] = rest
+                lines = lines[1:]
+            else:
+                lines[0] = start + lines[0]
+            start = b''
+            self._wire.send(b''.join([self._frame(level, stream, line) for line in lines]))
+        if start is not None:
+            rest = start + rest
+            if len(rest) > LINE_MAX_BYTES:
+                self._wire.send(self._frame(level, stream, rest))
+                start = None
+        if start is None:
+            self._partial[key] = None
+        elif rest:
+            self._partial[key] = rest
 
     def message(self, level, text):
         """A message of one or more whole lines."""

@@ -18,6 +18,8 @@ from .workers import Workers
 
 RUNTIME = 'python3'
 
+_parse = json.JSONDecoder().decode
+
 
 def run(root):
     host = Host(root)
@@ -63,14 +65,14 @@ class Host:
             for kind, flags, stream, payload in self._frames:
                 if kind == w.SPECIALISE and self.wire.greeted and not self._specialising:
                     self._specialising = True
-                    return json.loads(payload)
+                    return _parse(payload.decode())
                 self._obey(kind, flags, stream, payload)
         # Both streams have ended, or the first while a request was in hand: nobody is left to answer to.
         os._exit(0)
 
     def _obey(self, kind, flags, stream, payload):
         if kind == w.HELLO:
-            self._hello(json.loads(payload))
+            self._hello(_parse(payload.decode()))
         elif not self.wire.greeted:
             raise Fault(f'frame 0x{kind:02x} before HELLO')
         elif kind == w.PING:
@@ -91,7 +93,7 @@ class Host:
             if stream <= self._last_stream:
                 raise Fault(f'a request on stream {stream} after one on {self._last_stream}')
             self._last_stream = stream
-            request = Request(self, stream, json.loads(payload))
+            request = Request(self, stream, _parse(payload.decode()))
             with self.wire.lock:
                 self.requests[stream] = request
             if flags & w.END:
@@ -111,7 +113,7 @@ class Host:
         elif kind == w.CREDIT:
             request.credit(*w.u32.unpack(payload))
         else:
-            request.cancel(json.loads(payload).get('reason', 'no reason given'))
+            request.cancel(_parse(payload.decode()).get('reason', 'no reason given'))
 
     def _hello(self, message):
         if self.wire.greeted:

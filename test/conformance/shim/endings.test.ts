@@ -46,6 +46,14 @@ forEachRuntime('the second stream', (runtime) => {
     assert.deepEqual(host.linesOf(0), ['stdout later'])
   })
 
+  test('what is printed between the streams is not sent before HELLO', async () => {
+    await using host = await started(runtime)
+    await host.request({ url: '/later?ms=50' }).answer()
+    // Says HELLO 100 ms later.
+    await host.fallBack()
+    await host.ping()
+  })
+
   test('a shim with a request in hand exits with 0 when its host goes', async () => {
     await using host = await started(runtime)
     host.request({ url: '/sleep?ms=60000' })

@@ -36,6 +36,7 @@ export class ShimHost {
   output = ''
   /** The rule that the shim broke, if any. */
   violation: Error | null = null
+  private told = false
   private socket: Socket
   private decoder = new FrameDecoder()
   private calls = new Map<number, Call>()
@@ -183,7 +184,7 @@ export class ShimHost {
     for (const loser of [timeout, gone]) loser.catch(() => {})
     try {
       const result = (await Promise.race([promise, timeout, gone])) as T
-      if (this.violation) throw this.violation
+      if (this.violation) this.complain('')
       return result
     } finally {
       abort.abort()
@@ -195,10 +196,11 @@ export class ShimHost {
     this.shim.first.destroy()
     this.shim.second.destroy()
     await this.exited
-    if (this.violation) throw this.violation
+    if (this.violation && !this.told) throw this.violation
   }
 
   private complain(text: string): never {
+    this.told = true
     throw this.violation ?? new Error(this.output ? `${text}\n${this.output}` : text)
   }
 
