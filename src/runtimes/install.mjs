@@ -10,7 +10,7 @@ import { mkdir, readdir, readFile, readlink, rename, rm, symlink, writeFile } fr
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-import { init, recipes } from './recipes.mjs'
+import { baseExclude, basePackages, droppedPackages, init, recipes } from './recipes.mjs'
 import { buildRootfs, treeBytes } from './rootfs.mjs'
 import { run } from './run.mjs'
 
@@ -37,10 +37,10 @@ const here = dirname(fileURLToPath(import.meta.url))
  */
 async function keyOf(recipe, { nodePackage }) {
   const hash = createHash('sha256')
-    .update(JSON.stringify(recipe))
+    .update(JSON.stringify({ recipe, basePackages, droppedPackages, baseExclude, init }))
     .update(process.arch)
     .update(await readFile('/etc/os-release'))
-  for (const name of ['recipes.mjs', 'rootfs.mjs']) hash.update(await readFile(join(here, name)))
+    .update(await readFile(join(here, 'rootfs.mjs')))
   if (recipe.nodeBinary) hash.update(await readFile(join(nodePackage, 'package.json')))
   return hash.digest('hex').slice(0, KEY_CHARS)
 }

@@ -11,7 +11,7 @@
  * @property {string} version  Version of the language, e.g. `24.21.0`.
  * @property {string} rootfs  Directory beside runtime.json.
  * @property {string[]} init  Pid 1 and its arguments; the command follows.
- * @property {string[]} command  The interpreter and the shim. Heap flags go in front of the last element.
+ * @property {string[]} command  The interpreter, its flags, the shim. Heap flags are put behind the interpreter.
  * @property {string} shimDir  Directory of the application that is bound at /hostel.
  * @property {string[]} entryFiles  Looked for when no handler is given, best first.
  * @property {Record<string, string>} env  Environment at boot.
