@@ -22,6 +22,9 @@ import { createLogger } from './telemetry/logger.ts'
 /** The listening socket that the keeper made. */
 const LISTENING_FD = 4
 
+/** For requests in hand when control is asked to stop; a deploy that takes longer is broken off. */
+const FINISH_REQUESTS_MS = 1_000
+
 const logger = createLogger('control')
 const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version
 
@@ -59,6 +62,9 @@ async function start(settings: ChildSettings): Promise<Running> {
   return {
     link: (socket) => gateway.attach(socket),
     async stop() {
+      // Who follows logs is told at once; other requests get a moment to finish.
+      logs.close()
+      setTimeout(() => api.server.closeAllConnections(), FINISH_REQUESTS_MS)
       await api.close()
       gateway.close()
       await stopJanitor()

@@ -35,7 +35,6 @@ export async function createApi(context: ApiContext, onRoute: (route: RouteOptio
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: IDLE_TIMEOUT_MS,
     http: { headersTimeout: HEADERS_TIMEOUT_MS, maxHeaderSize: limits.requestHeadMaxBytes, keepAlive: true },
-    forceCloseConnections: true,
     exposeHeadRoutes: false,
     requestIdHeader: false,
     frameworkErrors: (error, request, reply) => void sendProblem(error, request, reply, context.logger),

@@ -17,11 +17,13 @@ export interface Logs {
   /** Called with each batch of lines once it is durable, in order. */
   arrived(lines: readonly LogLine[]): void
   /**
-   * Portions of lines in order; without an end when following, until `signal` aborts. What a slow reader leaves lying is bounded: beyond
-   * that, lines are dropped for it and a `gap` line says how many.
+   * Portions of lines in order; without an end when following, until `signal` aborts, which it must at the end. What a slow reader leaves
+   * lying is bounded: beyond that, lines are dropped for it and a `gap` line says how many.
    * @throws HostelError `unavailable` when too many follow already.
    */
   read(wanted: LogWanted, signal: AbortSignal): AsyncGenerator<LogLine[], void>
+  /** Ends all reading. */
+  close(): void
 }
 
 interface Follower {
@@ -37,6 +39,7 @@ const LINE_OVERHEAD_BYTES = 256
 
 export function createLogs(records: Pick<Store['records'], 'lines' | 'position'>): Logs {
   const followers = new Set<Follower>()
+  const closed = new AbortController()
 
   async function* follow(follower: Follower, signal: AbortSignal): AsyncGenerator<LogLine[], void> {
     while (!signal.aborted) {
@@ -64,33 +67,34 @@ export function createLogs(records: Pick<Store['records'], 'lines' | 'position'>
       }
     },
 
-    async *read(wanted, signal) {
+    read(wanted, readerGone) {
+      const signal = AbortSignal.any([readerGone, closed.signal])
       // Taken together, so that every line is either read or followed, and none both.
-      const until = records.position
-      const history = { ...wanted, until }
-      if (!wanted.follow) {
-        for await (const lines of records.lines(history)) {
-          if (signal.aborted) return
-          yield lines
-        }
-        return
-      }
+      const history = records.lines({ ...wanted, until: records.position })
+      if (!wanted.follow) return whileWanted(history, signal)
       if (followers.size >= limits.logFollowersMax) throw new HostelError('unavailable', `${limits.logFollowersMax} readers follow logs already`)
       const follower: Follower = { wanted, waiting: [], waitingBytes: 0, dropped: 0, wake: () => {} }
-      const onAbort = (): void => follower.wake()
       followers.add(follower)
-      signal.addEventListener('abort', onAbort)
-      try {
-        for await (const lines of records.lines(history)) {
-          if (signal.aborted) return
-          yield lines
-        }
-        yield* follow(follower, signal)
-      } finally {
-        signal.removeEventListener('abort', onAbort)
+      signal.addEventListener('abort', () => {
         followers.delete(follower)
-      }
+        follower.wake()
+      })
+      return (async function* () {
+        yield* whileWanted(history, signal)
+        yield* follow(follower, signal)
+      })()
     },
+
+    close() {
+      closed.abort()
+    },
+  }
+}
+
+async function* whileWanted(portions: AsyncGenerator<LogLine[], void>, signal: AbortSignal): AsyncGenerator<LogLine[], void> {
+  for await (const lines of portions) {
+    if (signal.aborted) return
+    yield lines
   }
 }
 

@@ -39,14 +39,12 @@ export function logRoutes(api: Api, context: ApiContext): void {
         { tenant, function: name, limit, follow, ...(since !== undefined && { sinceMs: since }), ...(invocation !== undefined && { invocation }) },
         gone.signal,
       )
-      // The first portion before the head: what fails at once is still an answer with a status. Followers get the head at once.
-      const first = follow ? undefined : await lines.next()
       reply.hijack()
-      reply.raw.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' })
+      // A connection that followed is not for reuse, so that it never stands idle in the way of a stop.
+      reply.raw.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store', ...(follow && { connection: 'close' }) })
       reply.raw.flushHeaders()
       try {
-        if (first && !first.done) await send(reply.raw, first.value, gone.signal)
-        if (!first?.done) for await (const portion of lines) await send(reply.raw, portion, gone.signal)
+        for await (const portion of lines) await send(reply.raw, portion, gone.signal)
         reply.raw.end()
       } catch (error) {
         // Too late for a status: a stream that breaks off is how the reader learns.
