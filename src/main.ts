@@ -15,14 +15,17 @@ const PROGRAMS = { tini: 'tini', setpriv: 'util-linux', unshare: 'util-linux', m
 const PATH = `${process.env['PATH'] ?? ''}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin`
 
 function findProgram(name: string): string | undefined {
-  return PATH.split(':').filter(Boolean).map((dir) => join(dir, name)).find((file) => {
-    try {
-      accessSync(file, constants.X_OK)
-      return true
-    } catch {
-      return false
-    }
-  })
+  return PATH.split(':')
+    .filter(Boolean)
+    .map((dir) => join(dir, name))
+    .find((file) => {
+      try {
+        accessSync(file, constants.X_OK)
+        return true
+      } catch {
+        return false
+      }
+    })
 }
 
 /** @throws HostelError with what to do. */
@@ -34,14 +37,35 @@ function main(): never {
   const missing = Object.entries(PROGRAMS).filter(([name]) => findProgram(name) === undefined)
   if (missing.length > 0) {
     const packages = [...new Set(missing.map(([, name]) => name))]
-    throw new HostelError('unavailable', `not installed: ${missing.map(([name]) => name).join(', ')}; install with apt-get install ${packages.join(' ')}, or run npm run setup`)
+    throw new HostelError(
+      'unavailable',
+      `not installed: ${missing.map(([name]) => name).join(', ')}; install with apt-get install ${packages.join(' ')}, or run npm run setup`,
+    )
   }
-  return process.execve!(findProgram('tini')!, [
-    'tini', '-s', '-g', '--',
-    'setpriv', '--pdeathsig', 'KILL',
-    'unshare', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc', '--propagation', 'private',
-    process.execPath, join(import.meta.dirname, 'keeper/main.ts'), ...args,
-  ], { ...process.env, PATH })
+  return process.execve!(
+    findProgram('tini')!,
+    [
+      'tini',
+      '-s',
+      '-g',
+      '--',
+      'setpriv',
+      '--pdeathsig',
+      'KILL',
+      'unshare',
+      '--mount',
+      '--pid',
+      '--fork',
+      '--kill-child',
+      '--mount-proc',
+      '--propagation',
+      'private',
+      process.execPath,
+      join(import.meta.dirname, 'keeper/main.ts'),
+      ...args,
+    ],
+    { ...process.env, PATH },
+  )
 }
 
 try {

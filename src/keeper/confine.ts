@@ -6,8 +6,7 @@ export const GATEWAY_UID = 0x6fff_0001
 export const CONTROL_UID = 0x6fff_0002
 export const WELCOME_UID = 0x6fff_0003
 
-/** Where a confined process finds the application and its part of the data directory. */
-export const CONFINED_APP = '/run/hostel/app'
+/** Where a confined process finds its part of the data directory; the application is beside it, in `app`. */
 export const CONFINED_DATA = '/run/hostel/data'
 
 export interface Confinement {
@@ -30,9 +29,17 @@ export function confinedCommand(confinement: Confinement, title: string, entry: 
   return {
     command: 'unshare',
     args: [
-      '--mount', '--propagation', 'private', '/bin/sh', join(import.meta.dirname, 'confine.sh'),
-      String(confinement.uid), confinement.rootDir, confinement.appDir, confinement.dataDir ?? '',
-      `--title=${title}`, entry,
+      '--mount',
+      '--propagation',
+      'private',
+      '/bin/sh',
+      join(import.meta.dirname, 'confine.sh'),
+      String(confinement.uid),
+      confinement.rootDir,
+      confinement.appDir,
+      confinement.dataDir ?? '',
+      `--title=${title}`,
+      entry,
     ],
     env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/tmp', ...passedOn, ...confinement.env },
   }

@@ -67,7 +67,9 @@ async function sweep(log: Logger): Promise<void> {
   for (const name of names) {
     if (isAlive(name)) continue
     log.info({ instance: name }, 'removing what a dead server left')
-    await openCgroups(name).removeInstance().catch((error: unknown) => log.warn({ err: error, instance: name }, 'some control groups of a dead server stay'))
+    await openCgroups(name)
+      .removeInstance()
+      .catch((error: unknown) => log.warn({ err: error, instance: name }, 'some control groups of a dead server stay'))
     await rm(join(RUN_DIR, name), { recursive: true, force: true })
   }
 }

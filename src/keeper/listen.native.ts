@@ -50,7 +50,10 @@ export async function listen(what: string, wanted: ListenAddress): Promise<Liste
   } catch (error) {
     closeSync(fd)
     if (!(error instanceof SystemCallError)) throw error
-    if (error.code === 'EADDRINUSE') throw new HostelError('conflict', `${what}: another program listens on ${shown} already; stop it or choose another address with ${what}`, { cause: error })
+    if (error.code === 'EADDRINUSE')
+      throw new HostelError('conflict', `${what}: another program listens on ${shown} already; stop it or choose another address with ${what}`, {
+        cause: error,
+      })
     throw new HostelError('invalid_input', `${what}: cannot listen on ${shown} (${error.code})`, { cause: error })
   }
 }
@@ -78,7 +81,9 @@ function socketAddress(host: string, port: number): Buffer {
 /** The eight groups of a valid IPv6 address, a dotted tail included. */
 function expandIPv6(text: string): number[] {
   const dotted = /^(.*:)(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(text)
-  const plain = dotted ? `${dotted[1]}${((Number(dotted[2]) << 8) | Number(dotted[3])).toString(16)}:${((Number(dotted[4]) << 8) | Number(dotted[5])).toString(16)}` : text
+  const plain = dotted
+    ? `${dotted[1]}${((Number(dotted[2]) << 8) | Number(dotted[3])).toString(16)}:${((Number(dotted[4]) << 8) | Number(dotted[5])).toString(16)}`
+    : text
   const [left = '', right] = plain.split('::')
   const groups = (part: string): number[] => (part === '' ? [] : part.split(':').map((group) => Number.parseInt(group, 16)))
   const [head, tail] = [groups(left), groups(right ?? '')]

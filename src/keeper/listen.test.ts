@@ -15,7 +15,14 @@ async function reaches(url: string): Promise<boolean> {
 }
 
 describe('a listening socket of the keeper', () => {
-  for (const [host, url] of [['127.0.0.1', 'http://127.0.0.1:'], ['0.0.0.0', 'http://127.0.0.1:'], ['::1', 'http://[::1]:'], ['::', 'http://[::1]:'], ['::ffff:127.0.0.1', 'http://[::ffff:'], ['localhost', 'http://']] as const) {
+  for (const [host, url] of [
+    ['127.0.0.1', 'http://127.0.0.1:'],
+    ['0.0.0.0', 'http://127.0.0.1:'],
+    ['::1', 'http://[::1]:'],
+    ['::', 'http://[::1]:'],
+    ['::ffff:127.0.0.1', 'http://[::ffff:'],
+    ['localhost', 'http://'],
+  ] as const) {
     it(`takes connections on ${host}, on a port that the kernel chose`, async () => {
       const listener = await listen('--gateway', { host, port: 0 })
       try {
@@ -39,11 +46,17 @@ describe('a listening socket of the keeper', () => {
     const other = createServer()
     await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve))
     const { port } = other.address() as AddressInfo
-    await assert.rejects(listen('--api', { host: '127.0.0.1', port }), (error) => error instanceof HostelError && error.code === 'conflict' && error.message.includes(`127.0.0.1:${port}`) && error.message.includes('--api'))
+    await assert.rejects(
+      listen('--api', { host: '127.0.0.1', port }),
+      (error) => error instanceof HostelError && error.code === 'conflict' && error.message.includes(`127.0.0.1:${port}`) && error.message.includes('--api'),
+    )
     other.close()
   })
 
   it('names an address that is not this machine’s', async () => {
-    await assert.rejects(listen('--api', { host: '192.0.2.1', port: 0 }), (error) => error instanceof HostelError && error.code === 'invalid_input' && error.message.includes('192.0.2.1'))
+    await assert.rejects(
+      listen('--api', { host: '192.0.2.1', port: 0 }),
+      (error) => error instanceof HostelError && error.code === 'invalid_input' && error.message.includes('192.0.2.1'),
+    )
   })
 })

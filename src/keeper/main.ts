@@ -12,7 +12,7 @@ import { readRuntimes } from '../engines/embedded/runtimes.ts'
 import { HostelError, errorKinds } from '../errors.ts'
 import { parseSettings } from '../settings.ts'
 import { createLogger } from '../telemetry/logger.ts'
-import { type ChildOptions, type Supervised, superviseChild } from './child.ts'
+import { type Child, type ChildOptions, type Supervised, superviseChild } from './child.ts'
 import { CONFINED_DATA, CONTROL_UID, GATEWAY_UID } from './confine.ts'
 import { LATEST_CLI_FILE, openDataDirectory } from './data-directory.ts'
 import { openInstance } from './instance.ts'
@@ -61,15 +61,26 @@ async function main(): Promise<number> {
   // 2. The engine, which needs all orphans to be ours.
   using reaper = createReaper()
   await using engine = await createEmbeddedEngine({
-    instance: instance.name, runDir: instance.runDir, slotsDir: instance.slotsDir, appDir, codeRoot: data.controlDir, runtimes, reaper,
+    instance: instance.name,
+    runDir: instance.runDir,
+    slotsDir: instance.slotsDir,
+    appDir,
+    codeRoot: data.controlDir,
+    runtimes,
+    reaper,
     onTrouble: (error, about) => log.error({ err: error }, about),
   })
-  const sandboxes = createSandboxes({ engine, gateway: () => gateway?.current(), maxSandboxes: settings.maxSandboxes, log })
+  const sandboxes = createSandboxes({ engine, gateway: (): Child | undefined => gateway.current(), maxSandboxes: settings.maxSandboxes, log })
 
   // 3. The unprivileged processes.
   const childSettings: ChildSettings = {
-    dataDir: CONFINED_DATA, gatewayAddress: gatewayListener.address, apiAddress: apiListener.address, domain: settings.domain,
-    keepWarmMs: settings.keepWarmMs, memoryBudgetMiB: settings.memoryBudgetMiB, maxSandboxes: settings.maxSandboxes,
+    dataDir: CONFINED_DATA,
+    gatewayAddress: gatewayListener.address,
+    apiAddress: apiListener.address,
+    domain: settings.domain,
+    keepWarmMs: settings.keepWarmMs,
+    memoryBudgetMiB: settings.memoryBudgetMiB,
+    maxSandboxes: settings.maxSandboxes,
     runtimes: [...runtimes.values()].map(({ name, version, entryFiles }) => ({ name, version, entryFiles })),
   }
   const rootDir = join(instance.runDir, 'root')
@@ -77,7 +88,10 @@ async function main(): Promise<number> {
   const ready = { gateway: Promise.withResolvers<void>(), control: Promise.withResolvers<void>() }
   const served = new Set<string>()
   const common = (name: 'gateway' | 'control'): Pick<ChildOptions, 'name' | 'reaper' | 'log' | 'entry' | 'onDown'> => ({
-    name, reaper, log, entry: `src/${name}.ts`,
+    name,
+    reaper,
+    log,
+    entry: `src/${name}.ts`,
     onDown({ code, signal, failuresInARow }) {
       if (name === 'gateway') sandboxes.gatewayLost()
       if (served.has(name) || failuresInARow < HOPELESS_FAILURES) return
@@ -89,8 +103,6 @@ async function main(): Promise<number> {
     served.add(name)
     ready[name].resolve()
   }
-  let gateway: Supervised | undefined
-  let control: Supervised | undefined
   /** Either side is new: the old stream between them is of no use. */
   let linking = false
   const link = (): void => {
@@ -99,15 +111,17 @@ async function main(): Promise<number> {
     // Once, when both are spawned in the same turn; and never before what they get at start.
     queueMicrotask(() => {
       linking = false
-      const [left, right] = [gateway?.current(), control?.current()]
+      const [left, right] = [gateway.current(), control.current()]
       if (!left || !right) return
       const [leftEnd, rightEnd] = socketpair()
       left.sendDescriptor({ type: 'link' }, leftEnd)
       right.sendDescriptor({ type: 'link' }, rightEnd)
     })
   }
-  gateway = superviseChild({
-    ...common('gateway'), listenFd: gatewayListener.fd, confinement: { uid: GATEWAY_UID, appDir, rootDir, dataDir: data.gatewayDir },
+  const gateway: Supervised = superviseChild({
+    ...common('gateway'),
+    listenFd: gatewayListener.fd,
+    confinement: { uid: GATEWAY_UID, appDir, rootDir, dataDir: data.gatewayDir },
     onUp(child) {
       child.send({ type: 'start', settings: childSettings })
       sandboxes.adoptInto(child)
@@ -118,8 +132,10 @@ async function main(): Promise<number> {
       else sandboxes.receive(message, child)
     },
   })
-  control = superviseChild({
-    ...common('control'), listenFd: apiListener.fd, confinement: { uid: CONTROL_UID, appDir, rootDir, dataDir: data.controlDir },
+  const control: Supervised = superviseChild({
+    ...common('control'),
+    listenFd: apiListener.fd,
+    confinement: { uid: CONTROL_UID, appDir, rootDir, dataDir: data.controlDir },
     onUp(child) {
       child.send({ type: 'start', settings: { ...childSettings, adminToken: data.adminToken } })
       link()
@@ -149,7 +165,8 @@ async function main(): Promise<number> {
 function checkReadable(appDir: string): void {
   for (const part of ['src', 'src/gateway.ts', 'node_modules', 'node_modules/pino/package.json']) {
     const everyone = part.includes('.') ? 0o004 : 0o005
-    if ((statSync(join(appDir, part)).mode & everyone) !== everyone) throw new HostelError('invalid_input', `${join(appDir, part)} cannot be read by the server's unprivileged processes; run chmod -R go+rX ${appDir}`)
+    if ((statSync(join(appDir, part)).mode & everyone) !== everyone)
+      throw new HostelError('invalid_input', `${join(appDir, part)} cannot be read by the server's unprivileged processes; run chmod -R go+rX ${appDir}`)
   }
 }
 

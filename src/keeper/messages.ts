@@ -54,7 +54,12 @@ export type FromKeeper =
   /** One descriptor of a booting sandbox, as an IPC handle (a paused net.Socket). stdout and stderr carry what bypasses the shim. */
   | { type: 'handed'; req: number; sandbox: number; part: 'stream' | 'stdout' | 'stderr' }
   | { type: 'done'; req: number; sandbox?: number }
-  | { type: 'failed'; req: number; code: 'invalid' | 'unknown_sandbox' | 'unknown_runtime' | 'unknown_code' | 'no_slot' | 'boot_failed' | 'stopping' | 'system'; message: string }
+  | {
+      type: 'failed'
+      req: number
+      code: 'invalid' | 'unknown_sandbox' | 'unknown_runtime' | 'unknown_code' | 'no_slot' | 'boot_failed' | 'stopping' | 'system'
+      message: string
+    }
   | { type: 'exited'; sandbox: number; exit: SandboxExit }
   | { type: 'usage'; req: number; sandboxes: { sandbox: number; memoryBytes: number }[] }
   /** To a new gateway: an idle sandbox that outlived the one before; handles follow as `handed` with req 0, its stream being the second one. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 
 import { isReadyMessage, parseGatewayMessage } from './parse.ts'
 
@@ -56,11 +56,28 @@ describe('the keeper, reading what the gateway sends', () => {
 
   it('never throws, whatever comes', () => {
     const field = fc.oneof(fc.jsonValue(), fc.constantFrom('boot', 'specialise', 'end', digest), fc.nat())
-    const message = fc.oneof(fc.jsonValue(), fc.record({ type: fc.oneof(fc.constantFrom('boot', 'specialise', 'freeze', 'thaw', 'end', 'usage'), field), req: field, sandbox: field, spareClass: field, codeDigest: field, label: field, graceMs: field }, { requiredKeys: ['type'] }))
-    fc.assert(fc.property(message, (candidate) => {
-      const result = parseGatewayMessage(candidate)
-      assert.ok('refused' in result || valid.some(({ type }) => type === result.type))
-    }), { numRuns: 2_000 })
+    const message = fc.oneof(
+      fc.jsonValue(),
+      fc.record(
+        {
+          type: fc.oneof(fc.constantFrom('boot', 'specialise', 'freeze', 'thaw', 'end', 'usage'), field),
+          req: field,
+          sandbox: field,
+          spareClass: field,
+          codeDigest: field,
+          label: field,
+          graceMs: field,
+        },
+        { requiredKeys: ['type'] },
+      ),
+    )
+    fc.assert(
+      fc.property(message, (candidate) => {
+        const result = parseGatewayMessage(candidate)
+        assert.ok('refused' in result || valid.some(({ type }) => type === result.type))
+      }),
+      { numRuns: 2_000 },
+    )
   })
 
   it('hears nothing from control but that it serves', () => {

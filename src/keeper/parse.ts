@@ -41,7 +41,13 @@ function parse(fields: Fields): ToKeeper {
     case 'boot':
       return { type, req: count(fields, 'req'), spareClass: parseSpareClass(fields['spareClass']) }
     case 'specialise':
-      return { type, req: count(fields, 'req'), sandbox: count(fields, 'sandbox'), codeDigest: text(fields, 'codeDigest', CODE_DIGEST), label: text(fields, 'label', LABEL) }
+      return {
+        type,
+        req: count(fields, 'req'),
+        sandbox: count(fields, 'sandbox'),
+        codeDigest: text(fields, 'codeDigest', CODE_DIGEST),
+        label: text(fields, 'label', LABEL),
+      }
     case 'freeze':
     case 'thaw':
       return { type, req: count(fields, 'req'), sandbox: count(fields, 'sandbox') }

@@ -58,7 +58,9 @@ export function createSandboxes(options: { engine: Engine; gateway: () => Child 
       }
       if (request.type === 'ready') return
       if (request.type === 'end') {
-        void engine.end(request.sandbox, request.graceMs).catch((error: unknown) => log.error({ err: error, sandbox: request.sandbox }, 'a sandbox could not be ended'))
+        void engine
+          .end(request.sandbox, request.graceMs)
+          .catch((error: unknown) => log.error({ err: error, sandbox: request.sandbox }, 'a sandbox could not be ended'))
         return
       }
       void answer(request, gateway)
@@ -77,10 +79,13 @@ export function createSandboxes(options: { engine: Engine; gateway: () => Child 
         const { ends } = sandbox
         if (ends === undefined || (sandbox.label !== null && !sandbox.rested)) continue
         sandbox.ends = undefined
-        void engine.thaw(id).then(() => {
-          gateway.send({ type: 'adopt', sandbox: id, spareClass: sandbox.spareClass, label: sandbox.label, handles: 3 })
-          hand(gateway, 0, id, { stream: ends.secondStream, stdout: ends.stdout, stderr: ends.stderr })
-        }, () => closeEnds({ ...sandbox, ends }))
+        void engine.thaw(id).then(
+          () => {
+            gateway.send({ type: 'adopt', sandbox: id, spareClass: sandbox.spareClass, label: sandbox.label, handles: 3 })
+            hand(gateway, 0, id, { stream: ends.secondStream, stdout: ends.stdout, stderr: ends.stderr })
+          },
+          () => closeEnds({ ...sandbox, ends }),
+        )
       }
     },
 
@@ -130,7 +135,8 @@ export function createSandboxes(options: { engine: Engine; gateway: () => Child 
   }
 
   async function boot(req: number, spareClass: SpareClass, gateway: Child): Promise<void> {
-    if (kept.size + booting >= options.maxSandboxes || booting >= OUTSTANDING_BOOTS_MAX) throw new EngineError('no_slot', `there are ${kept.size} sandboxes and ${booting} on the way; ${options.maxSandboxes} are allowed`)
+    if (kept.size + booting >= options.maxSandboxes || booting >= OUTSTANDING_BOOTS_MAX)
+      throw new EngineError('no_slot', `there are ${kept.size} sandboxes and ${booting} on the way; ${options.maxSandboxes} are allowed`)
     const id = nextId++
     const begunIn = generation
     booting++
@@ -145,7 +151,12 @@ export function createSandboxes(options: { engine: Engine; gateway: () => Child 
       await engine.end(id, 0)
       return
     }
-    kept.set(id, { spareClass, label: null, rested: false, ends: { secondStream: ends.secondStream, stdout: duplicate(ends.stdout), stderr: duplicate(ends.stderr) } })
+    kept.set(id, {
+      spareClass,
+      label: null,
+      rested: false,
+      ends: { secondStream: ends.secondStream, stdout: duplicate(ends.stdout), stderr: duplicate(ends.stderr) },
+    })
     // The first stream is not kept: when the gateway dies, the guest must see its end.
     hand(gateway, req, id, { stream: ends.stream, stdout: ends.stdout, stderr: ends.stderr })
     gateway.send({ type: 'done', req, sandbox: id })

@@ -26,8 +26,11 @@ export async function showAround(options: WelcomeOptions): Promise<void> {
   const { data, log } = options
   const examples = options.examples && data.isNew()
   const env = { HOSTEL_API: options.api, HOSTEL_GATEWAY: options.gateway, HOSTEL_TOKEN: data.adminToken, HOSTEL_WELCOME: examples ? 'examples' : 'plain' }
-  const { command, args, env: confinedEnv } = confinedCommand(
-    { uid: WELCOME_UID, appDir: options.appDir, rootDir: options.rootDir, dataDir: undefined, env }, 'hostel welcome', 'src/cli/welcome.ts')
+  const {
+    command,
+    args,
+    env: confinedEnv,
+  } = confinedCommand({ uid: WELCOME_UID, appDir: options.appDir, rootDir: options.rootDir, dataDir: undefined, env }, 'hostel welcome', 'src/cli/welcome.ts')
   const child = options.reaper.spawn(command, args, { stdio: ['ignore', 'inherit', 'inherit'], env: confinedEnv, cwd: '/', detached: true })
   const timer = setTimeout(() => child.kill('SIGKILL'), WELCOME_TIMEOUT_MS)
   try {

@@ -7,9 +7,31 @@ import { seccompProfile } from './seccomp.ts'
 const GUEST_UID = 1_000
 
 /** Kernel knobs and tables that tell of the host or reach it; what the OCI runtimes mask by default, and more. */
-const MASKED_PATHS = ['/proc/acpi', '/proc/asound', '/proc/bus', '/proc/config.gz', '/proc/fs', '/proc/interrupts', '/proc/irq', '/proc/kallsyms', '/proc/kcore', '/proc/key-users', '/proc/keys',
-  '/proc/kmsg', '/proc/latency_stats', '/proc/modules', '/proc/mtrr', '/proc/sched_debug', '/proc/scsi', '/proc/slabinfo', '/proc/sysrq-trigger', '/proc/timer_list', '/proc/timer_stats',
-  '/proc/vmallocinfo', '/proc/zoneinfo']
+const MASKED_PATHS = [
+  '/proc/acpi',
+  '/proc/asound',
+  '/proc/bus',
+  '/proc/config.gz',
+  '/proc/fs',
+  '/proc/interrupts',
+  '/proc/irq',
+  '/proc/kallsyms',
+  '/proc/kcore',
+  '/proc/key-users',
+  '/proc/keys',
+  '/proc/kmsg',
+  '/proc/latency_stats',
+  '/proc/modules',
+  '/proc/mtrr',
+  '/proc/sched_debug',
+  '/proc/scsi',
+  '/proc/slabinfo',
+  '/proc/sysrq-trigger',
+  '/proc/timer_list',
+  '/proc/timer_stats',
+  '/proc/vmallocinfo',
+  '/proc/zoneinfo',
+]
 const READONLY_PATHS = ['/proc/sys']
 
 /**

@@ -19,7 +19,9 @@ export async function readNumberSoon(path: string): Promise<number> {
 
 /** The value of `key` in a file of `key value` lines. */
 export function readKey(path: string, key: string): number | undefined {
-  const line = readIfThere(path)?.split('\n').find((candidate) => candidate.startsWith(`${key} `))
+  const line = readIfThere(path)
+    ?.split('\n')
+    .find((candidate) => candidate.startsWith(`${key} `))
   return line === undefined ? undefined : Number(line.slice(key.length + 1))
 }
 
@@ -80,7 +82,6 @@ export async function groupsIn(path: string): Promise<string[]> {
     throw error
   }
 }
-
 
 /** A file's text without the line break, or undefined when it is not there. */
 export function readIfThere(path: string): string | undefined {

@@ -72,7 +72,10 @@ export function createCgroupsV1(instance: string, mounts: Map<string, string>): 
       },
       thaw: () => writeIfThere(frozenState, 'THAWED'),
       memoryBytes: () => readNumberSoon(`${memory}/memory.usage_in_bytes`),
-      record: () => ({ oomKills: readKey(`${memory}/memory.oom_control`, 'oom_kill') ?? 0, memoryPeakBytes: readNumber(`${memory}/memory.max_usage_in_bytes`) }),
+      record: () => ({
+        oomKills: readKey(`${memory}/memory.oom_control`, 'oom_kill') ?? 0,
+        memoryPeakBytes: readNumber(`${memory}/memory.max_usage_in_bytes`),
+      }),
       kill() {
         writeIfThere(frozenState, 'THAWED')
         killListed(`${memory}/cgroup.procs`)

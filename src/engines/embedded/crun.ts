@@ -34,9 +34,29 @@ export async function startContainer(request: StartRequest): Promise<number> {
   const pidFile = join(request.bundleDir, 'pid')
   const child = request.reaper.spawn(
     '/bin/sh',
-    ['-c', JOIN_AND_EXEC, 'sh', ...request.cgroup.joinFiles, '--',
-      'crun', '--root', request.crunRoot, '--log', logFile, '--cgroup-manager', 'disabled',
-      'run', '--detach', '--preserve-fds', '2', '--pid-file', pidFile, '--bundle', request.bundleDir, request.name],
+    [
+      '-c',
+      JOIN_AND_EXEC,
+      'sh',
+      ...request.cgroup.joinFiles,
+      '--',
+      'crun',
+      '--root',
+      request.crunRoot,
+      '--log',
+      logFile,
+      '--cgroup-manager',
+      'disabled',
+      'run',
+      '--detach',
+      '--preserve-fds',
+      '2',
+      '--pid-file',
+      pidFile,
+      '--bundle',
+      request.bundleDir,
+      request.name,
+    ],
     { stdio: ['ignore', request.stdout, request.stderr, request.stream, request.secondStream], env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' } },
   )
   // crun is in the group too, so this ends it with all that it has begun.

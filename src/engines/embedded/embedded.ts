@@ -175,10 +175,20 @@ export async function createEmbeddedEngine(options: EmbeddedOptions): Promise<En
 
     // 4. The OCI document.
     await mkdir(bundleDir, { mode: 0o711 })
-    await writeFile(join(bundleDir, 'config.json'), JSON.stringify(bundleConfig({
-      runtime, memoryMiB: request.memoryMiB, firstUid, hostname: randomBytes(6).toString('hex'),
-      shimDir: join(dirs.shims, runtime.name), codeDir: stageOf(id, 'code'), tmpDir: stageOf(id, 'tmp'),
-    })))
+    await writeFile(
+      join(bundleDir, 'config.json'),
+      JSON.stringify(
+        bundleConfig({
+          runtime,
+          memoryMiB: request.memoryMiB,
+          firstUid,
+          hostname: randomBytes(6).toString('hex'),
+          shimDir: join(dirs.shims, runtime.name),
+          codeDir: stageOf(id, 'code'),
+          tmpDir: stageOf(id, 'tmp'),
+        }),
+      ),
+    )
 
     // 5. Streams.
     const fds = undo.use(new DescriptorSet())
@@ -188,8 +198,16 @@ export async function createEmbeddedEngine(options: EmbeddedOptions): Promise<En
 
     // 6. The container.
     const pid = await startContainer({
-      reaper, cgroup, crunRoot: dirs.crun, bundleDir, name, timeoutMs: limits.bootTimeoutMs,
-      stdout: stdout[1], stderr: stderr[1], stream: stream[1], secondStream: secondStream[1],
+      reaper,
+      cgroup,
+      crunRoot: dirs.crun,
+      bundleDir,
+      name,
+      timeoutMs: limits.bootTimeoutMs,
+      stdout: stdout[1],
+      stderr: stderr[1],
+      stream: stream[1],
+      secondStream: secondStream[1],
     })
     for (const fd of [stream[1], secondStream[1], stdout[1], stderr[1]]) fds.close(fd)
 
@@ -198,9 +216,18 @@ export async function createEmbeddedEngine(options: EmbeddedOptions): Promise<En
     undo.move()
     const status = reaper.ended(pid)
     const sandbox: Sandbox = {
-      id, memoryMiB: request.memoryMiB, firstUid, cgroup, pid,
-      dead: false, specialised: false, endRequested: false, killSent: false, bootedAtMs: performance.now(),
-      died: status.then(() => {}), gone: status.then((result) => settle(sandbox, result)),
+      id,
+      memoryMiB: request.memoryMiB,
+      firstUid,
+      cgroup,
+      pid,
+      dead: false,
+      specialised: false,
+      endRequested: false,
+      killSent: false,
+      bootedAtMs: performance.now(),
+      died: status.then(() => {}),
+      gone: status.then((result) => settle(sandbox, result)),
     }
     sandboxes.set(id, sandbox)
     // Closing began while crun was at work: it has looked through the list already.
@@ -214,7 +241,16 @@ export async function createEmbeddedEngine(options: EmbeddedOptions): Promise<En
     sandbox.dead = true
     // It may have been dead before its boot was reported; the one who asked for it must know of it first.
     await setImmediate()
-    engine.onExit(id, exitCause({ status, record: cgroup.record(), endRequested: sandbox.endRequested, killSent: sandbox.killSent, lifetimeMs: performance.now() - sandbox.bootedAtMs }))
+    engine.onExit(
+      id,
+      exitCause({
+        status,
+        record: cgroup.record(),
+        endRequested: sandbox.endRequested,
+        killSent: sandbox.killSent,
+        lifetimeMs: performance.now() - sandbox.bootedAtMs,
+      }),
+    )
     try {
       if (sandbox.specialised) {
         await unmount(stageOf(id, 'code'))
@@ -276,6 +312,7 @@ async function copyShims(runtimes: ReadonlyMap<string, Runtime>, appDir: string,
   for (const runtime of runtimes.values()) {
     const dir = join(target, runtime.name)
     await cp(join(appDir, runtime.shimDir), dir, { recursive: true })
-    for (const entry of [dir, ...(await readdir(dir, { recursive: true })).map((name) => join(dir, name))]) await chmod(entry, (await stat(entry)).isDirectory() ? 0o755 : 0o644)
+    for (const entry of [dir, ...(await readdir(dir, { recursive: true })).map((name) => join(dir, name))])
+      await chmod(entry, (await stat(entry)).isDirectory() ? 0o755 : 0o644)
   }
 }

@@ -3,7 +3,14 @@ import { describe, it } from 'node:test'
 
 import { type Death, exitCause } from './exit-cause.ts'
 
-const death = (part: Partial<Death> & { oomKills?: number }): Death => ({ status: {}, record: { oomKills: part.oomKills ?? 0, memoryPeakBytes: 1_000 }, endRequested: false, killSent: false, lifetimeMs: 5, ...part })
+const death = (part: Partial<Death> & { oomKills?: number }): Death => ({
+  status: {},
+  record: { oomKills: part.oomKills ?? 0, memoryPeakBytes: 1_000 },
+  endRequested: false,
+  killSent: false,
+  lifetimeMs: 5,
+  ...part,
+})
 
 describe('the cause of a sandbox’s end', () => {
   const cases: [string, Death, object][] = [
@@ -12,7 +19,11 @@ describe('the cause of a sandbox’s end', () => {
     ['a signal, as the init tells it', death({ status: { exitCode: 139 } }), { kind: 'signal', signal: 'SIGSEGV' }],
     ['an exit code beyond the signals', death({ status: { exitCode: 255 } }), { kind: 'exit', exitCode: 255 }],
     ['a kill for want of memory', death({ status: { exitCode: 137 }, oomKills: 1 }), { kind: 'oom', signal: 'SIGKILL' }],
-    ['a kill for want of memory while we were ending it', death({ status: { signal: 'SIGKILL' }, oomKills: 1, endRequested: true, killSent: true }), { kind: 'oom', signal: 'SIGKILL' }],
+    [
+      'a kill for want of memory while we were ending it',
+      death({ status: { signal: 'SIGKILL' }, oomKills: 1, endRequested: true, killSent: true }),
+      { kind: 'oom', signal: 'SIGKILL' },
+    ],
     ['an exit after a child was killed for want of memory', death({ status: { exitCode: 1 }, oomKills: 1 }), { kind: 'exit', exitCode: 1 }],
     ['our SIGTERM', death({ status: { exitCode: 143 }, endRequested: true }), { kind: 'requested', signal: 'SIGTERM' }],
     ['our SIGKILL', death({ status: { signal: 'SIGKILL' }, endRequested: true, killSent: true }), { kind: 'requested', signal: 'SIGKILL' }],

@@ -55,7 +55,11 @@ export function openDirectory(path: string): number {
  * trusted: no symbolic link and no `..` is followed.
  */
 export function mountDirectoryReadOnly(rootFd: number, path: string, target: string): void {
-  const how = new BigUint64Array([BigInt(O_PATH | O_CLOEXEC | constants.O_DIRECTORY), 0n, BigInt(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS)])
+  const how = new BigUint64Array([
+    BigInt(O_PATH | O_CLOEXEC | constants.O_DIRECTORY),
+    0n,
+    BigInt(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS),
+  ])
   withFd(checked('openat2', openat2Call(SYS_openat2, rootFd, path, how, 24) as number, path), (directory) => {
     withFd(checked('open_tree', openTreeCall(SYS_open_tree, directory, '', AT_EMPTY_PATH | OPEN_TREE_CLONE | O_CLOEXEC) as number, path), (tree) => {
       const attributes = new BigUint64Array([BigInt(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV), 0n, 0n, 0n])
@@ -68,11 +72,17 @@ export function mountDirectoryReadOnly(rootFd: number, path: string, target: str
 /** Mounts an empty tmpfs with mode 1777, nosuid and nodev at `target`. */
 export function mountTmp(target: string, bounds: { sizeBytes: number; inodes: number }): void {
   withFd(checked('fsopen', fsopenCall(SYS_fsopen, 'tmpfs', FSOPEN_CLOEXEC) as number), (context) => {
-    for (const [key, value] of [['size', String(bounds.sizeBytes)], ['nr_inodes', String(bounds.inodes)], ['mode', '1777']] as const) {
+    for (const [key, value] of [
+      ['size', String(bounds.sizeBytes)],
+      ['nr_inodes', String(bounds.inodes)],
+      ['mode', '1777'],
+    ] as const) {
       checked('fsconfig', fsconfigCall(SYS_fsconfig, context, FSCONFIG_SET_STRING, key, value, 0) as number, key)
     }
     checked('fsconfig', fsconfigCall(SYS_fsconfig, context, FSCONFIG_CMD_CREATE, null, null, 0) as number)
-    withFd(checked('fsmount', fsmountCall(SYS_fsmount, context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV) as number), (mount) => moveInto(mount, target))
+    withFd(checked('fsmount', fsmountCall(SYS_fsmount, context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV) as number), (mount) =>
+      moveInto(mount, target),
+    )
   })
 }
 

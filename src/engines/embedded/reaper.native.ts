@@ -115,7 +115,11 @@ export function createReaper(): Reaper {
 }
 
 /** Of two names for a number the first counts: SIGABRT, not SIGIOT. */
-const signalNames = new Map(Object.entries(constants.signals).reverse().map(([name, number]) => [number, name as NodeJS.Signals]))
+const signalNames = new Map(
+  Object.entries(constants.signals)
+    .reverse()
+    .map(([name, number]) => [number, name as NodeJS.Signals]),
+)
 
 /** `SIGSEGV` and the like; real-time signals by number. */
 export function signalName(number: number): NodeJS.Signals {

@@ -34,6 +34,9 @@ describe('user-id slots', () => {
   it('end with a clear word when all are taken', () => {
     using slots = createSlots(directory)
     for (let taken = 0; taken < limits.sandboxSlots; taken++) slots.take()
-    assert.throws(() => slots.take(), (error) => error instanceof EngineError && error.failure === 'no_slot')
+    assert.throws(
+      () => slots.take(),
+      (error) => error instanceof EngineError && error.failure === 'no_slot',
+    )
   })
 })

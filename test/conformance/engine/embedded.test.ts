@@ -6,7 +6,23 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 // The engine needs to be pid 1 with mounts of its own: the test's process becomes that before anything is loaded.
 if (process.pid !== 1) {
-  process.execve!('/usr/bin/unshare', ['unshare', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc', '--propagation', 'private', process.execPath, ...process.execArgv, ...process.argv.slice(1)], process.env)
+  process.execve!(
+    '/usr/bin/unshare',
+    [
+      'unshare',
+      '--mount',
+      '--pid',
+      '--fork',
+      '--kill-child',
+      '--mount-proc',
+      '--propagation',
+      'private',
+      process.execPath,
+      ...process.execArgv,
+      ...process.argv.slice(1),
+    ],
+    process.env,
+  )
 }
 
 const { instancesWithCgroups } = await import('../../../src/engines/embedded/cgroups.ts')
@@ -32,11 +48,20 @@ engineConformance('embedded', async () => {
   const node = (await readRuntimes(RUNTIMES_DIR)).get('nodejs24')
   if (!node) throw new Error('the runtime nodejs24 is not installed; npm run setup builds it')
   const shimDir = 'test/conformance/engine/guest'
-  const runtimes = new Map([['guest', { ...node, name: 'guest', shimDir }], ['broken', { ...node, name: 'broken', shimDir, init: ['/no/such/init'] }]])
+  const runtimes = new Map([
+    ['guest', { ...node, name: 'guest', shimDir }],
+    ['broken', { ...node, name: 'broken', shimDir, init: ['/no/such/init'] }],
+  ])
   const reaper = createReaper()
   const trouble: string[] = []
   const engine = await createEmbeddedEngine({
-    instance: instance.name, runDir, slotsDir: instance.slotsDir, appDir: resolve(import.meta.dirname, '../../..'), codeRoot: home, runtimes, reaper,
+    instance: instance.name,
+    runDir,
+    slotsDir: instance.slotsDir,
+    appDir: resolve(import.meta.dirname, '../../..'),
+    codeRoot: home,
+    runtimes,
+    reaper,
     onTrouble: (error, about) => trouble.push(`${about}: ${(error as Error).message}`),
   })
 
@@ -44,9 +69,17 @@ engineConformance('embedded', async () => {
   while (processes().length > 0) await sleep(20)
 
   return {
-    engine, runtime: 'guest', brokenRuntime: 'broken', codeDigest: digest, strayDigest: stray,
+    engine,
+    runtime: 'guest',
+    brokenRuntime: 'broken',
+    codeDigest: digest,
+    strayDigest: stray,
     async traces() {
-      const groups = (await instancesWithCgroups()).includes(instance.name) ? readdirSync(`/sys/fs/cgroup/memory/hostel/${instance.name}`, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => `cgroup ${name}`) : []
+      const groups = (await instancesWithCgroups()).includes(instance.name)
+        ? readdirSync(`/sys/fs/cgroup/memory/hostel/${instance.name}`, { withFileTypes: true })
+            .filter((entry) => entry.isDirectory())
+            .map(({ name }) => `cgroup ${name}`)
+        : []
       return [...trouble, ...processes(), ...mounts(runDir), ...groups, ...files(runDir), ...descriptors()]
     },
     async [Symbol.asyncDispose]() {
@@ -60,17 +93,23 @@ engineConformance('embedded', async () => {
 
 /** All but ourselves: nobody else lives in this pid namespace. */
 function processes(): string[] {
-  return readdirSync('/proc').filter((name) => /^\d+$/.test(name) && name !== '1').map((pid) => {
-    try {
-      return `process ${pid} ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')}`
-    } catch {
-      return ''
-    }
-  }).filter(Boolean)
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && name !== '1')
+    .map((pid) => {
+      try {
+        return `process ${pid} ${readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')}`
+      } catch {
+        return ''
+      }
+    })
+    .filter(Boolean)
 }
 
 function mounts(runDir: string): string[] {
-  return readFileSync('/proc/self/mountinfo', 'utf8').split('\n').map((line) => line.split(' ')[4] ?? '').filter((target) => target.startsWith(`${runDir}/stage/`))
+  return readFileSync('/proc/self/mountinfo', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[4] ?? '')
+    .filter((target) => target.startsWith(`${runDir}/stage/`))
 }
 
 function files(runDir: string): string[] {

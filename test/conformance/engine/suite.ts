@@ -282,9 +282,12 @@ export function engineConformance(name: string, open: () => Promise<EngineUnderT
       const before = await under.traces()
       const ends = await under.engine.boot({ sandbox: 1, runtime: under.runtime, memoryMiB: 128 })
       for (const fd of Object.values(ends)) closeSync(fd)
-      const booting = under.engine.boot({ sandbox: 2, runtime: under.runtime, memoryMiB: 128 }).then((late) => {
-        for (const fd of Object.values(late)) closeSync(fd)
-      }, () => {})
+      const booting = under.engine.boot({ sandbox: 2, runtime: under.runtime, memoryMiB: 128 }).then(
+        (late) => {
+          for (const fd of Object.values(late)) closeSync(fd)
+        },
+        () => {},
+      )
       await under[Symbol.asyncDispose]()
       await booting
       await assert.rejects(under.engine.boot({ sandbox: 3, runtime: under.runtime, memoryMiB: 128 }), failure('stopping'))

@@ -14,15 +14,23 @@ const commands = {
   list: ({ path }) => readdirSync(path),
   write: ({ path, text }) => writeFileSync(path, text),
   free: ({ path }) => statfsSync(path),
-  open: ({ fd }) => { fstatSync(fd) },
+  open: ({ fd }) => {
+    fstatSync(fd)
+  },
   run: ({ command, args }) => execFileSync(command, args, { encoding: 'utf8' }),
   print: ({ fd, text }) => writeFileSync(fd, text),
   // A grandchild in a session of its own, whose parent is gone.
-  orphan: () => { spawn('/bin/sh', ['-c', '(setsid sleep 1000 &) ; exit 0'], { stdio: 'ignore' }).unref() },
-  eat: ({ mib }) => { globalThis.eaten = Buffer.alloc(mib * 1024 * 1024, 1) },
+  orphan: () => {
+    spawn('/bin/sh', ['-c', '(setsid sleep 1000 &) ; exit 0'], { stdio: 'ignore' }).unref()
+  },
+  eat: ({ mib }) => {
+    globalThis.eaten = Buffer.alloc(mib * 1024 * 1024, 1)
+  },
   exit: ({ code }) => process.exit(code),
   kill: ({ signal }) => process.kill(process.pid, signal),
-  ignore: ({ signal }) => { process.on(signal, () => {}) },
+  ignore: ({ signal }) => {
+    process.on(signal, () => {})
+  },
 }
 
 function serve(fd) {
