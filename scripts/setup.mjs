@@ -115,7 +115,7 @@ function checkMachine() {
   if (!/^ID(_LIKE)?=.*\b(debian|ubuntu)\b/m.test(release) || !onPath('apt-get')) {
     throw new SetupError(
       'set-up knows Debian and Ubuntu alone',
-      `Install by hand ${Object.keys(programs).join(', ')}; the runtimes are built with apt-get and dpkg-deb,\nso build them on a Debian machine and copy ${cacheDir} here.`,
+      `Hostel needs ${Object.keys(programs).join(', ')}, and apt-get with dpkg-deb to build the runtimes.\nUse a Debian or Ubuntu machine, virtual or real.`,
     )
   }
   return { nodePackage }
