@@ -45,7 +45,7 @@ async function start(settings: ChildSettings): Promise<Running> {
   const logs = createLogs(store.records)
   const gateway = createGatewayLink(await store.functions.routes(), async (batch, options) => {
     await store.records.append(batch, options)
-    logs.arrived(batch.logs)
+    logs.arrived(batch)
   })
 
   // 3. What can be asked for.

@@ -1,12 +1,12 @@
 /** Control's end of the link to the gateway: it gets the routing table first, then each change, and hands over its records. */
 import type { Socket } from 'node:net'
+import { performance } from 'node:perf_hooks'
 
 import { HostelError } from '../errors.ts'
 import type { Gateway } from '../functions/deploy.ts'
 import type { RoutedFunction, SandboxInfo } from '../functions/types.ts'
 import { limits } from '../limits.ts'
 import { Link } from '../link/link.ts'
-import type { LinkCalls } from '../link/messages.ts'
 
 export interface GatewayLink extends Gateway {
   readonly connected: boolean
@@ -23,9 +23,10 @@ const PREPARE_TIMEOUT_MS = limits.queueMaxWaitMs + limits.bootTimeoutMs + limits
 
 /**
  * @param routes all functions as they are now; kept up to date by `route` and `unroute`.
- * @param onBatch makes a batch durable; `mayRepeat` for the first of a link, which the gateway may have sent on the one before.
+ * @param onBatch makes a batch (the JSON text of its records and logs) durable; `mayRepeat` when the gateway may have sent it before: on
+ * the link before, or since it did not wait for the answer.
  */
-export function createGatewayLink(routes: readonly RoutedFunction[], onBatch: (batch: LinkCalls['batch']['params'], options: { mayRepeat: boolean }) => Promise<void>): GatewayLink {
+export function createGatewayLink(routes: readonly RoutedFunction[], onBatch: (batch: Uint8Array, options: { mayRepeat: boolean }) => Promise<void>): GatewayLink {
   const table = new Map(routes.map((one) => [key(one.tenant, one.name), one]))
   let link: Link | undefined
 
@@ -41,13 +42,21 @@ export function createGatewayLink(routes: readonly RoutedFunction[], onBatch: (b
 
     attach(socket) {
       link?.close()
-      let first = true
+      let mayRepeat = true
+      let unanswered = 0
       const fresh = new Link(socket, {
-        calls: {
+        rawCalls: {
           async batch(batch) {
-            const mayRepeat = first
-            await onBatch(batch, { mayRepeat })
-            first = false
+            const startMs = performance.now()
+            unanswered += 1
+            try {
+              const isRepeated = mayRepeat || unanswered > 1
+              mayRepeat = true
+              await onBatch(batch, { mayRepeat: isRepeated })
+              mayRepeat = performance.now() - startMs > limits.batchTimeoutMs / 2
+            } finally {
+              unanswered -= 1
+            }
             return {}
           },
         },

@@ -29,12 +29,16 @@ const RESERVED_ENV_PREFIX = 'HOSTEL_'
 /** @throws HostelError `invalid_input` naming the field and what it takes. */
 export async function resolveConfig(wanted: WantedConfig, code: CodeStore, runtimes: readonly RuntimeInfo[]): Promise<VersionConfig> {
   if (!code.has(wanted.code)) throw invalid('code', 'the digest of code that was uploaded; there is none of this digest (any more): upload it first')
+  const settings = resolveSettings(wanted)
+  const { runtime, handler } = wanted.handler === undefined ? await findEntry(wanted, code, runtimes) : await checkHandler(wanted.handler, wanted, code, runtimes)
+  return { runtime: runtime.name, handler, ...settings }
+}
+
+/** What does not depend on the code: all but runtime and handler. @throws HostelError `invalid_input` */
+export function resolveSettings(wanted: WantedConfig): Omit<VersionConfig, 'runtime' | 'handler'> {
   const env = wanted.env ?? {}
   checkEnv(env)
-  const { runtime, handler } = wanted.handler === undefined ? await findEntry(wanted, code, runtimes) : await checkHandler(wanted.handler, wanted, code, runtimes)
   return {
-    runtime: runtime.name,
-    handler,
     memoryMiB: wanted.memoryMiB ?? limits.memoryDefaultMiB,
     timeoutMs: wanted.timeoutMs ?? limits.timeoutDefaultMs,
     concurrency: wanted.concurrency ?? limits.concurrencyDefault,

@@ -13,6 +13,8 @@ import type { CodeStore } from './code/store.ts'
 import { resolveConfig } from './config.ts'
 import type { WantedConfig } from './config.ts'
 import { LIVE_ALIAS } from './names.ts'
+import { planVersion } from './plan.ts'
+import type { VersionPlan } from './plan.ts'
 import { serialised } from './serialised.ts'
 import type { RoutedFunction, RoutedVersion, VersionConfig } from './types.ts'
 
@@ -36,6 +38,8 @@ export interface Deployed {
 export interface Deployer {
   /** @throws HostelError when the wishes do not fit, or when the function does not start; what was live before stays so then. */
   deploy(tenant: string, name: string, wanted: WantedConfig): Promise<Deployed>
+  /** What a deploy would change; changes nothing. @throws HostelError when the wishes do not fit. */
+  plan(tenant: string, name: string, wanted: WantedConfig): Promise<VersionPlan>
   /** False when there was no such function. */
   remove(tenant: string, name: string): Promise<boolean>
 }
@@ -68,6 +72,11 @@ export function createDeployer(parts: { functions: FunctionStore; code: CodeStor
   return {
     deploy(tenant, name, wanted) {
       return inTurn(`${tenant}/${name}`, () => deploy(tenant, name, wanted))
+    },
+    async plan(tenant, name, wanted) {
+      const present = await functions.get(tenant, name)
+      const live = present?.versions.find(({ version }) => version === present.aliases[LIVE_ALIAS])
+      return planVersion(wanted, { live: live && { ...live, config: configOf(live) }, code, runtimes })
     },
     remove(tenant, name) {
       return inTurn(`${tenant}/${name}`, async () => {

@@ -14,8 +14,8 @@ export interface LogWanted {
 }
 
 export interface Logs {
-  /** Called with each batch of lines once it is durable, in order. */
-  arrived(lines: readonly LogLine[]): void
+  /** Called with each batch (the JSON text of an object with `logs`) once it is durable, in order. Parsed only when somebody follows. */
+  arrived(batch: Uint8Array): void
   /**
    * Portions of lines in order; without an end when following, until `signal` aborts, which it must at the end. What a slow reader leaves
    * lying is bounded: beyond that, lines are dropped for it and a `gap` line says how many.
@@ -59,7 +59,9 @@ export function createLogs(records: Pick<Store['records'], 'lines' | 'position'>
   }
 
   return {
-    arrived(lines) {
+    arrived(batch) {
+      if (followers.size === 0) return
+      const { logs: lines } = JSON.parse(Buffer.from(batch.buffer, batch.byteOffset, batch.byteLength).toString()) as { logs: LogLine[] }
       for (const follower of followers) {
         const before = follower.waiting.length + follower.dropped
         for (const line of lines) if (isWanted(line, follower.wanted)) offer(follower, line)

@@ -7,8 +7,19 @@ import type { LinkCalls, LinkEvents } from './messages.ts'
 /** One message; both ends are ours, so a longer one is a fault of ours. */
 const MESSAGE_MAX_BYTES = 256 * 1024 * 1024
 
+const RAW_CALL_START = /^\{"kind":"call","id":(\d{1,16}),"name":"(\w{1,32})","params":/
+const RAW_CALL_START_MAX_BYTES = 128
+
 type EventHandlers = { [K in keyof LinkEvents]?: (payload: LinkEvents[K]) => void }
 type CallHandlers = { [K in keyof LinkCalls]?: (params: LinkCalls[K]['params']) => Promise<LinkCalls[K]['result']> }
+/** Handlers that get the parameters as the bytes of their JSON, for those that another thread parses. */
+type RawCallHandlers = { [K in keyof LinkCalls]?: (json: Buffer) => Promise<LinkCalls[K]['result']> }
+
+interface Handlers {
+  events?: EventHandlers
+  calls?: CallHandlers
+  rawCalls?: RawCallHandlers
+}
 
 type Wire =
   | { kind: 'event'; name: string; payload: unknown }
@@ -25,7 +36,7 @@ export class Link {
   private held: Buffer[] = []
   private heldBytes = 0
 
-  constructor(socket: Socket, handlers: { events?: EventHandlers; calls?: CallHandlers }) {
+  constructor(socket: Socket, handlers: Handlers) {
     this.socket = socket
     this.closed = new Promise((resolve) => {
       socket.once('close', () => {
@@ -38,7 +49,9 @@ export class Link {
     // 'close' follows 'error', and is where ends are handled.
     socket.on('error', () => {})
     socket.on('data', (chunk: Buffer) => {
-      this.receive(chunk, (message) => this.dispatch(message, handlers))
+      this.receive(chunk, (body) => {
+        if (!handlers.rawCalls || !this.dispatchRaw(body, handlers.rawCalls)) this.dispatch(JSON.parse(body.toString()) as Wire, handlers)
+      })
     })
     socket.resume()
   }
@@ -81,7 +94,7 @@ export class Link {
     this.socket.uncork()
   }
 
-  private receive(chunk: Buffer, onMessage: (message: Wire) => void): void {
+  private receive(chunk: Buffer, onMessage: (body: Buffer) => void): void {
     this.held.push(chunk)
     this.heldBytes += chunk.length
     while (this.heldBytes >= 4) {
@@ -98,11 +111,20 @@ export class Link {
       const rest = all.subarray(4 + length)
       this.held = rest.length > 0 ? [rest] : []
       this.heldBytes = rest.length
-      onMessage(JSON.parse(body.toString()) as Wire)
+      onMessage(body)
     }
   }
 
-  private dispatch(message: Wire, handlers: { events?: EventHandlers; calls?: CallHandlers }): void {
+  /** Whether it was a call for one of these. Calls are told by how `send` writes them: parameters last. */
+  private dispatchRaw(body: Buffer, handlers: RawCallHandlers): boolean {
+    const start = RAW_CALL_START.exec(body.toString('latin1', 0, RAW_CALL_START_MAX_BYTES))
+    const handler = start ? handlers[start[2] as keyof LinkCalls] : undefined
+    if (!start || !handler) return false
+    void this.answer(Number(start[1]), start[2]!, (json) => handler(json as Buffer), body.subarray(start[0].length, body.length - 1))
+    return true
+  }
+
+  private dispatch(message: Wire, handlers: Handlers): void {
     if (message.kind === 'event') {
       const handler = handlers.events?.[message.name as keyof LinkEvents] as ((payload: unknown) => void) | undefined
       handler?.(message.payload)

@@ -82,6 +82,37 @@ describe('the control API', () => {
     assert.equal(other.version, 2)
   })
 
+  it('plans: says what a deploy would change, with or without the code, and changes nothing', async () => {
+    interface Plan {
+      live: number | null
+      codeKnown: boolean
+      changes: { field: string; kind: string; from?: unknown; to?: unknown }[]
+    }
+    const plan = (name: string, wanted: object): Promise<Plan> => control.json<Plan>('POST', `/v1/tenants/default/functions/${name}/plan`, wanted)
+    const before = await control.json<FunctionDetail>('GET', '/v1/tenants/default/functions/hello')
+    const { digest } = await upload({ 'index.ts': 'v1' })
+    const same = { code: digest, env: { A: 'other' }, timeoutMs: 1_000 }
+    assert.deepEqual(await plan('hello', same), { live: 2, codeKnown: true, changes: [] })
+    const other = 'f'.repeat(64)
+    assert.deepEqual(await plan('hello', { ...same, code: other, env: { A: 'changed-secret', B: 'x' }, memoryMiB: 512 }), {
+      live: 2,
+      codeKnown: false,
+      changes: [
+        { field: 'code', kind: 'changed', from: digest, to: other },
+        { field: 'memoryMiB', kind: 'changed', from: 256, to: 512 },
+        { field: 'env.A', kind: 'changed' },
+        { field: 'env.B', kind: 'added' },
+      ],
+    })
+    assert.deepEqual((await plan('hello', { code: digest, timeoutMs: 1_000 })).changes, [{ field: 'env.A', kind: 'removed' }])
+    const fresh = await plan('not-there-yet', { code: digest })
+    assert.equal(fresh.live, null)
+    assert.deepEqual(fresh.changes.find(({ field }) => field === 'handler'), { field: 'handler', kind: 'added', to: 'index.ts' })
+    await control.json('POST', '/v1/tenants/default/functions/hello/plan', { code: other, runtime: 'cobol' }, 400)
+    assert.deepEqual(await control.json<FunctionDetail>('GET', '/v1/tenants/default/functions/hello'), before)
+    await control.json('GET', '/v1/tenants/default/functions/not-there-yet', undefined, 404)
+  })
+
   it('keeps what is live when the new version does not start, and says why', async () => {
     gateway.answer = () => ({ error: { code: 'init_failed', message: 'it failed', guest: { kind: 'init', name: 'SyntaxError', message: 'Unexpected token', file: 'index.ts', line: 3, column: 7 }, facts: { x: 1 } } })
     const { digest } = await upload({ 'index.ts': 'broken' })

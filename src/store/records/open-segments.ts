@@ -14,9 +14,15 @@ export interface OpenSegment {
   sql: (text: string) => StatementSync
 }
 
+/** A stretch of time, in epoch milliseconds. */
+export interface Span {
+  fromMs: number
+  toMs: number
+}
+
 export interface OpenSegments {
-  /** Every readable segment. Use each before asking for the next: it may be closed then. */
-  newestFirst(): Generator<OpenSegment, void>
+  /** Every readable segment that was written to in this time. Use each before asking for the next: it may be closed then. */
+  newestFirst(written: Span): Generator<OpenSegment, void>
   byNumber(number: number): OpenSegment | undefined
   release(segment: Segment): void
   close(): void
@@ -54,10 +60,12 @@ export function openSegments(directory: string, onUnreadable: (segment: Segment,
   }
 
   return {
-    *newestFirst() {
+    *newestFirst(written) {
       for (const segment of listSegments(directory).toReversed()) {
-        const found = use(segment)
+        const found = segment.createdAtMs <= written.toMs ? use(segment) : undefined
         if (found) yield found
+        // Those before it ended when it began.
+        if (segment.createdAtMs < written.fromMs) return
       }
     },
     byNumber(number) {

@@ -3,10 +3,11 @@ import { performance } from 'node:perf_hooks'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
 import type { InvocationRecord, LogLine } from '../../functions/types.ts'
+import { limits } from '../../limits.ts'
 import { row, rows } from '../database.ts'
-import { idFromBytes, idToBytes } from './ids.ts'
+import { idFromBytes, idTimeMs, idToBytes } from './ids.ts'
 import { openSegments } from './open-segments.ts'
-import type { OpenSegment } from './open-segments.ts'
+import type { OpenSegment, Span } from './open-segments.ts'
 import type { Position, Segment } from './segments.ts'
 
 export interface LogQuery {
@@ -36,6 +37,8 @@ export interface RecordReader {
 
 /** How much later than its stated time a line may arrive, beyond which a search backwards for a time ends. */
 const ARRIVAL_SLACK_MS = 60_000
+/** The longest timeout, four times, for what waits while control is away. */
+const WRITTEN_WITHIN_MS = 4 * limits.timeoutMaxMs
 const PORTION_LINES = 250
 /** The main thread answers others after so long. */
 const TURN_MS = 10
@@ -72,7 +75,8 @@ interface LineRow {
   text: string
 }
 
-const RECORD = 'SELECT i.*, s.tenant, s.function FROM invocations i JOIN sources s ON s.id = i.source WHERE'
+/** By source and id; CROSS JOIN keeps the order: a look-up for each source. */
+const RECORD = 'SELECT i.*, s.tenant, s.function FROM sources s CROSS JOIN invocations i ON i.source = s.id WHERE'
 const LAST_ID = Buffer.alloc(16, 0xff)
 
 export function recordReader(directory: string, onUnreadable: (segment: Segment, error: Error) => void): RecordReader {
@@ -83,7 +87,7 @@ export function recordReader(directory: string, onUnreadable: (segment: Segment,
   }
 
   /** The newest ids before `before` of these sources, newest first: one look-up a source and one an id, however many records there are. */
-  function newestIds(open: OpenSegment, sources: number[], before: Uint8Array, limit: number): Uint8Array[] {
+  function newestIds(open: OpenSegment, sources: number[], before: Uint8Array, limit: number): { source: number; id: Uint8Array }[] {
     const previous = open.sql('SELECT id FROM invocations WHERE source = ? AND id < ? ORDER BY id DESC LIMIT 1')
     const heads: { source: number; id: Buffer }[] = []
     const add = (source: number, below: Uint8Array): void => {
@@ -100,11 +104,11 @@ export function recordReader(directory: string, onUnreadable: (segment: Segment,
       heads.splice(low, 0, head)
     }
     for (const source of sources) add(source, before)
-    const out: Uint8Array[] = []
+    const out: { source: number; id: Uint8Array }[] = []
     while (out.length < limit) {
       const head = heads.pop()
       if (!head) break
-      out.push(head.id)
+      out.push(head)
       add(head.source, head.id)
     }
     return out
@@ -150,8 +154,8 @@ export function recordReader(directory: string, onUnreadable: (segment: Segment,
 
   return {
     async get(tenant, id) {
-      for (const open of segments.newestFirst()) {
-        const found = row<RecordRow>(open.sql(`${RECORD} i.id = ? AND s.tenant = ?`), idToBytes(id), tenant)
+      for (const open of segments.newestFirst(writtenWithin(id))) {
+        const found = row<RecordRow>(open.sql(`${RECORD} s.tenant = ? AND i.id = ?`), tenant, idToBytes(id))
         if (found) return toRecord(found)
       }
       return undefined
@@ -160,13 +164,14 @@ export function recordReader(directory: string, onUnreadable: (segment: Segment,
     async list(query) {
       const out: InvocationRecord[] = []
       const before = query.before === undefined ? LAST_ID : idToBytes(query.before)
-      for (const open of segments.newestFirst()) {
+      const everything = { fromMs: 0, toMs: Number.POSITIVE_INFINITY }
+      for (const open of segments.newestFirst(query.before === undefined ? everything : { ...writtenWithin(query.before), fromMs: 0 })) {
         if (out.length >= query.limit) break
         const sources =
           query.function === undefined
             ? rows<{ id: number }>(open.sql('SELECT id FROM sources WHERE tenant = ?'), query.tenant).map(({ id }) => id)
             : [sourceId(open, query.tenant, query.function)].filter((id) => id !== undefined)
-        for (const id of newestIds(open, sources, before, query.limit - out.length)) out.push(toRecord(row<RecordRow>(open.sql(`${RECORD} i.id = ?`), id)!))
+        for (const { source, id } of newestIds(open, sources, before, query.limit - out.length)) out.push(toRecord(row<RecordRow>(open.sql(`${RECORD} s.id = ? AND i.id = ?`), source, id)!))
         await nextTurn()
       }
       // A record is written when it ends, so that neighbouring segments overlap a little in ids.
@@ -175,7 +180,7 @@ export function recordReader(directory: string, onUnreadable: (segment: Segment,
 
     async countLines(tenant, invocation) {
       let sum = 0
-      for (const open of segments.newestFirst()) {
+      for (const open of segments.newestFirst(writtenWithin(invocation))) {
         const found = row<{ n: number }>(open.sql('SELECT count(*) AS n FROM lines l JOIN sources s ON s.id = l.source WHERE l.invocation = ? AND s.tenant = ?'), idToBytes(invocation), tenant)
         sum += found!.n
       }
@@ -184,7 +189,7 @@ export function recordReader(directory: string, onUnreadable: (segment: Segment,
 
     async countSince(tenant, name, sinceMs) {
       const sum = { invocations: 0, errors: 0 }
-      for (const open of segments.newestFirst()) {
+      for (const open of segments.newestFirst({ fromMs: sinceMs - ARRIVAL_SLACK_MS, toMs: Number.POSITIVE_INFINITY })) {
         const source = sourceId(open, tenant, name)
         if (source !== undefined) {
           const found = row<{ invocations: number | null; errors: number | null }>(
@@ -195,7 +200,6 @@ export function recordReader(directory: string, onUnreadable: (segment: Segment,
           sum.invocations += found?.invocations ?? 0
           sum.errors += found?.errors ?? 0
         }
-        if (open.segment.createdAtMs < sinceMs) break
       }
       return sum
     },
@@ -204,7 +208,8 @@ export function recordReader(directory: string, onUnreadable: (segment: Segment,
       // First the numbers, newest first, which is cheap; then the lines themselves in their order.
       const places: { number: number; lines: number[] }[] = []
       let wanted = query.limit
-      for (const open of segments.newestFirst()) {
+      const window = query.invocation === undefined ? { fromMs: query.sinceMs ?? 0, toMs: Number.POSITIVE_INFINITY } : writtenWithin(query.invocation)
+      for (const open of segments.newestFirst({ ...window, fromMs: window.fromMs - ARRIVAL_SLACK_MS })) {
         if (open.segment.number > query.until.segment) continue
         const { numbers, reachedTime } = await lineNumbers(open.segment.number, query, wanted)
         wanted -= numbers.length
@@ -217,9 +222,10 @@ export function recordReader(directory: string, onUnreadable: (segment: Segment,
           const open = segments.byNumber(place.number)
           // Deleted or damaged in the meantime: what is left is still worth reading.
           if (!open) break
-          const one = open.sql('SELECT id, version, sandbox, invocation, sequence, at_ms, level, text FROM lines WHERE id = ?')
+          const source = sourceId(open, query.tenant, query.function)!
+          const one = open.sql('SELECT id, version, sandbox, invocation, sequence, at_ms, level, text FROM lines WHERE source = ? AND id = ?')
           yield place.lines.slice(from, from + PORTION_LINES).flatMap((id) => {
-            const found = row<LineRow>(one, id)
+            const found = row<LineRow>(one, source, id)
             return found ? [toLine(found, query)] : []
           })
           if (performance.now() - turnStartMs > TURN_MS) {
@@ -238,6 +244,12 @@ export function recordReader(directory: string, onUnreadable: (segment: Segment,
       segments.close()
     },
   }
+}
+
+/** When an invocation's record and lines can have been written: from its id's time on, until long after the longest can have ended. */
+function writtenWithin(id: string): Span {
+  const startedAtMs = idTimeMs(id)
+  return { fromMs: startedAtMs - ARRIVAL_SLACK_MS, toMs: startedAtMs + WRITTEN_WITHIN_MS }
 }
 
 function toRecord(found: RecordRow): InvocationRecord {

@@ -10,8 +10,12 @@ import { appender } from './append.ts'
 import { recordReader } from './reader.ts'
 import { deleteSegment, forgettable, listSegments, nextSegment, segmentBytes, segmentSchema } from './segments.ts'
 import { startWriter } from './writer.ts'
+import type { RecordWriter } from './writer.ts'
+import type { Batch } from './append.ts'
 
 const END = { segment: Number.MAX_SAFE_INTEGER, line: 0 }
+
+const append = (writer: RecordWriter, batch: Batch, options: { mayRepeat: boolean }) => writer.append(Buffer.from(JSON.stringify(batch)), options)
 
 describe('records', () => {
   let directory: string
@@ -21,7 +25,8 @@ describe('records', () => {
   afterEach(() => rmSync(directory, { recursive: true }))
 
   const unreadable = (): never => assert.fail('every segment should be readable')
-  const id = (n: number): string => `01890000-0000-7000-8000-${n.toString(16).padStart(12, '0')}`
+  /** Of the time at which record n begins. */
+  const id = (n: number): string => `00000000-${(1_000_000 + n).toString(16).slice(-4).padStart(4, '0')}-7000-8000-000000000000`.replace('00000000-', `${(1_000_000 + n).toString(16).padStart(12, '0').slice(0, 8)}-`)
   const record = (n: number, changes: Partial<InvocationRecord> = {}): InvocationRecord => ({
     id: id(n), tenant: 'default', function: 'f', version: 1, sandbox: null, method: 'GET', path: '/', status: 200, outcome: 'ok', start: null,
     startedAtMs: 1_000_000 + n, acquireMs: 0.5, forwardMs: 0.25, totalMs: 0.75, requestBytes: 0, responseBytes: 0, detail: null, ...changes,
@@ -127,15 +132,15 @@ describe('records', () => {
     writeFileSync(listSegments(directory)[0]!.file, 'x'.repeat(10_000))
     const writer = await startWriter(directory, assert.fail)
     assert.match(writer.problem ?? '', /damaged/)
-    assert.deepEqual(await writer.append({ records: [], logs: [line(1)] }, { mayRepeat: false }), { segment: 2, line: 1 })
+    assert.deepEqual(await append(writer, { records: [], logs: [line(1)] }, { mayRepeat: false }), { segment: 2, line: 1 })
     await writer.close()
   })
 
   it('are all there or not at all when a batch cannot be written', async () => {
     const writer = await startWriter(directory, assert.fail)
     const bad = { records: [record(1)], logs: [line(1), { ...line(2), text: null as unknown as string }] }
-    await assert.rejects(writer.append(bad, { mayRepeat: false }), /could not be written/)
-    const position = await writer.append({ records: [record(2)], logs: [line(3)] }, { mayRepeat: false })
+    await assert.rejects(append(writer, bad, { mayRepeat: false }), /could not be written/)
+    const position = await append(writer, { records: [record(2)], logs: [line(3)] }, { mayRepeat: false })
     assert.equal(position.line, 1)
     await writer.close()
     const reader = recordReader(directory, unreadable)
@@ -147,8 +152,8 @@ describe('records', () => {
   it('that come again are left out when they may', async () => {
     const writer = await startWriter(directory, assert.fail)
     const batch = { records: [record(1)], logs: [line(1), line(2)] }
-    await writer.append(batch, { mayRepeat: false })
-    await writer.append({ records: batch.records, logs: [...batch.logs, line(3)] }, { mayRepeat: true })
+    await append(writer, batch, { mayRepeat: false })
+    await append(writer, { records: batch.records, logs: [...batch.logs, line(3)] }, { mayRepeat: true })
     await writer.close()
     assert.deepEqual(await sequences({}), [1, 2, 3])
   })

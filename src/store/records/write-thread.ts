@@ -9,7 +9,7 @@ import type { Appender, Batch } from './append.ts'
 import { listSegments, nextSegment, segmentSchema } from './segments.ts'
 import type { Position, Segment } from './segments.ts'
 
-export type ToWriter = { type: 'append'; id: number; batch: Batch; mayRepeat: boolean } | { type: 'close' }
+export type ToWriter = { type: 'append'; id: number; json: Uint8Array; mayRepeat: boolean } | { type: 'close' }
 export type FromWriter =
   /** The last line that is durable so far. `problem`: why the newest segment was left aside. */
   | { type: 'open'; position: Position; problem?: string }
@@ -90,7 +90,7 @@ port.on('message', (message: ToWriter) => {
   }
   try {
     if (isFull(current)) moveOn()
-    const line = append(message.batch, message.mayRepeat)
+    const line = append(JSON.parse(Buffer.from(message.json.buffer).toString()) as Batch, message.mayRepeat)
     send({ type: 'appended', id: message.id, position: { segment: current.segment.number, line } })
   } catch (error) {
     send({ type: 'failed', id: message.id, message: (error as Error).message })

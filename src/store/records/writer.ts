@@ -2,7 +2,6 @@
 import { Worker } from 'node:worker_threads'
 
 import { HostelError } from '../../errors.ts'
-import type { Batch } from './append.ts'
 import type { Position } from './segments.ts'
 import type { FromWriter, ToWriter } from './write-thread.ts'
 
@@ -12,10 +11,10 @@ export interface RecordWriter {
   /** Why the newest segment was left aside at start, if it was. */
   readonly problem: string | undefined
   /**
-   * Resolves once the batch is durable. `mayRepeat`: the sender may have sent it before, and lines that are there already are left out.
+   * Resolves once the batch, the JSON text of a `Batch`, is durable: it is parsed in the writer's thread. `mayRepeat`: the sender may have sent it before, and lines that are there already are left out.
    * @throws HostelError `internal` when it could not be written, and nothing of it was.
    */
-  append(batch: Batch, options: { mayRepeat: boolean }): Promise<Position>
+  append(batch: Uint8Array, options: { mayRepeat: boolean }): Promise<Position>
   /** Waits for what was handed in, then closes. */
   close(): Promise<void>
 }
@@ -65,10 +64,6 @@ export async function startWriter(directory: string, onLost: (error: Error) => v
   const { problem } = await opened.promise
   state = 'open'
 
-  function send(message: ToWriter): void {
-    worker.postMessage(message)
-  }
-
   return {
     get position() {
       return position
@@ -79,13 +74,15 @@ export async function startWriter(directory: string, onLost: (error: Error) => v
       const { promise, resolve, reject } = Promise.withResolvers<Position>()
       const id = nextId++
       waiting.set(id, { resolve, reject })
-      send({ type: 'append', id, batch, mayRepeat: options.mayRepeat })
+      // A copy of its own, whose memory can move to the thread.
+      const json = new Uint8Array(batch)
+      worker.postMessage({ type: 'append', id, json, mayRepeat: options.mayRepeat } satisfies ToWriter, [json.buffer])
       return promise
     },
     async close() {
       if (state === 'open') {
         state = 'closing'
-        send({ type: 'close' })
+        worker.postMessage({ type: 'close' } satisfies ToWriter)
       }
       await closed.promise
       state = 'gone'
