@@ -128,6 +128,21 @@ export const Deployed = Type.Object({
   timings: Type.Object({ initMs: Type.Number({ description: 'from specialisation to ready; 0 when unchanged' }), totalMs: Type.Number() }),
 })
 
+/** What a deploy would change. */
+export const Plan = Type.Object({
+  live: Type.Union([Type.Integer(), Type.Null()], { description: 'number of the version that is live now; null when there is no such function' }),
+  codeKnown: Type.Boolean({ description: 'whether the code is here already, so that it need not be uploaded' }),
+  changes: Type.Array(
+    Type.Object({
+      field: Type.String({ description: '`code`, a field of the configuration, or `env.NAME`' }),
+      kind: Type.Enum(['added', 'changed', 'removed']),
+      from: Type.Optional(Type.Unknown({ description: 'left out for environment variables, whose values are not given back' })),
+      to: Type.Optional(Type.Unknown()),
+    }),
+    { description: 'empty when a deploy would change nothing' },
+  ),
+})
+
 export const FunctionSummary = Type.Object({
   tenant: Type.String(),
   name: Type.String(),

@@ -36,7 +36,10 @@ interface Present {
 export async function planVersion(wanted: WantedConfig, { live, code, runtimes }: Present): Promise<VersionPlan> {
   const codeKnown = code.has(wanted.code)
   if (!codeKnown && wanted.runtime !== undefined && !runtimes.some(({ name }) => name === wanted.runtime)) {
-    throw new HostelError('invalid_input', `runtime takes one of the installed runtimes (${runtimes.map(({ name }) => name).join(', ')}); got "${wanted.runtime}"`)
+    throw new HostelError(
+      'invalid_input',
+      `runtime takes one of the installed runtimes (${runtimes.map(({ name }) => name).join(', ')}); got "${wanted.runtime}"`,
+    )
   }
   const config: Partial<VersionConfig> = codeKnown ? await resolveConfig(wanted, code, runtimes) : { ...entryOf(wanted), ...resolveSettings(wanted) }
   const changes: FieldChange[] = []

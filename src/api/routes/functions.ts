@@ -5,7 +5,7 @@ import { HostelError } from '../../errors.ts'
 import { LIVE_ALIAS } from '../../functions/names.ts'
 import type { StoredVersion } from '../../store/functions.ts'
 import type { ApiContext } from '../context.ts'
-import { Deployed, FunctionDetail, FunctionParams, Functions, ListQuery, NewVersion, pageDefault, Removed, TenantParams } from '../schemas.ts'
+import { Deployed, FunctionDetail, FunctionParams, Functions, ListQuery, NewVersion, pageDefault, Plan, Removed, TenantParams } from '../schemas.ts'
 import type { Api } from '../server.ts'
 
 const HOUR_MS = 3_600_000
@@ -32,6 +32,22 @@ export function functionRoutes(api: Api, context: ApiContext): void {
       const { version, unchanged, initMs } = await deployer.deploy(tenant, name, request.body)
       return { tenant, function: name, unchanged, ...shownVersion(version), urls: urls.of(tenant, name), timings: { initMs, totalMs: performance.now() - startMs } }
     },
+  )
+
+  api.post(
+    '/v1/tenants/:tenant/functions/:name/plan',
+    {
+      schema: {
+        operationId: 'planDeploy',
+        summary: 'What a deploy of this version would change; changes nothing',
+        description: 'The code need not be uploaded yet: its digest is enough. Runtime and handler are left out of the changes then, where they are to be found in the code.',
+        tags: ['functions'],
+        params: FunctionParams,
+        body: NewVersion,
+        response: { 200: Plan },
+      },
+    },
+    async (request) => deployer.plan(request.params.tenant, request.params.name, request.body),
   )
 
   api.get(
