@@ -152,6 +152,6 @@ describe('reading logs', () => {
     await take(follower.lines, 1)
     const started = performance.now()
     assert.equal(await control.stop(), 0)
-    assert.ok(performance.now() - started < 900)
+    assert.ok(performance.now() - started < 3_000)
   })
 })
