@@ -1,4 +1,5 @@
-/** What a whole test run may leave on the machine: compared before and after, since a server of the user's may be running, too. */
+/** What a whole test run may leave on the machine: compared before and after, since other servers may be running, too. */
+import { spawnSync } from 'node:child_process'
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -23,7 +24,7 @@ export function watchTraces(): () => Promise<string[]> {
   process.env[MARK] = tempDir
   const found = (): string[] => [
     ...markedProcesses(tempDir).map(({ pid, command }) => `process ${pid}: ${command}`),
-    ...leftovers().filter((trace) => !before.has(trace)),
+    ...leftovers().filter((trace) => !before.has(trace) && !ofLivingServer(trace)),
     ...readdirSync(tempDir).map((name) => join(tempDir, name)),
   ]
   return async () => {
@@ -34,6 +35,12 @@ export function watchTraces(): () => Promise<string[]> {
     rmSync(tempDir, { recursive: true, force: true })
     return traces
   }
+}
+
+/** A server's directory and cgroups are no leftovers while it lives: it holds its lock. One of ours would show among the processes. */
+function ofLivingServer(trace: string): boolean {
+  const instance = /\b[0-9a-f]{12}\b/.exec(trace)?.[0]
+  return instance !== undefined && spawnSync('flock', ['--nonblock', `/run/hostel/${instance}/lock`, 'true']).status === 1
 }
 
 function markedProcesses(mark: string): { pid: number; command: string }[] {
