@@ -161,29 +161,34 @@ export function cloneBody(body) {
   body.stream = first
   body.source = null
   // As the standard wants: each side gets chunks of its own.
-  const copy = new (streams().TransformStream)({ transform: (chunk, controller) => controller.enqueue(structuredClone(chunk)) }, { highWaterMark: 0 }, { highWaterMark: 0 })
+  const copy = new (streams().TransformStream)({ transform: (chunk, controller) => controller.enqueue(structuredClone(chunk)) })
   return bodyOf(null, second.pipeThrough(copy))
 }
 
-/** A body for another Request, after which this one counts as used. @param {Body} body @returns {Body} */
+/** A body for another Request, after which this one counts as used. @param {Body} body usable @returns {Body} */
 export function takeBody(body) {
   const { source } = body
-  if (source !== null && !body.stream) {
+  if (source !== null && (!body.stream || !isIncoming(source))) {
     body.used = true
+    void body.stream?.cancel()
     return bodyOf(source)
   }
-  return bodyOf(null, streamOf(body).pipeThrough(new (streams().TransformStream)(undefined, { highWaterMark: 0 }, { highWaterMark: 0 })))
+  return bodyOf(null, streamOf(body).pipeThrough(new (streams().TransformStream)()))
 }
 
-/** All bytes; marks the body used at once. @param {Body} body @returns {Promise<string | Uint8Array>} */
-export function consume(body) {
-  if (isUnusable(body)) return Promise.reject(new TypeError('Body is unusable: Body has already been read'))
+/**
+ * Reads all; marks the body used at once. The content goes through `convert` before any promise gets to see it, since
+ * promises look for `then` in objects, and code that patched Object.prototype could answer in our place.
+ * @template T @param {Body} body @param {(content: string | Uint8Array) => T | Promise<T>} convert @returns {Promise<T>}
+ */
+async function consume(body, convert) {
+  if (isUnusable(body)) throw new TypeError('Body is unusable: Body has already been read')
   const { source } = body
-  if (body.stream || source === null) return collectStream(/** @type {ReadableStream} */ (body.stream))
+  if (body.stream || source === null) return collectStream(/** @type {ReadableStream} */ (body.stream), convert)
   body.used = true
-  if (typeof source === 'string' || source instanceof Uint8Array) return resolved(source)
-  if (source instanceof Blob) return source.arrayBuffer().then((buffer) => new Uint8Array(buffer))
-  return collectIncoming(source)
+  if (typeof source === 'string' || source instanceof Uint8Array) return convert(source)
+  if (source instanceof Blob) return convert(new Uint8Array(await source.arrayBuffer()))
+  return convert(await collectIncoming(source))
 }
 
 /** @param {Incoming} incoming */
@@ -195,12 +200,8 @@ async function collectIncoming(incoming) {
   return chunks.length === 1 ? first : concat(chunks)
 }
 
-/**
- * Through a pipe, not a reader: results of `read()` are objects that a promise looks for `then` in, which code that
- * patched Object.prototype could answer in our place.
- * @param {ReadableStream} stream
- */
-async function collectStream(stream) {
+/** Through a pipe: the results of a reader are objects, see above. @template T @param {ReadableStream} stream @param {(content: Uint8Array) => T} convert */
+async function collectStream(stream, convert) {
   /** @type {Uint8Array[]} */
   const chunks = []
   const sink = new (streams().WritableStream)({
@@ -210,7 +211,7 @@ async function collectStream(stream) {
     },
   })
   await stream.pipeTo(sink)
-  return concat(chunks)
+  return convert(concat(chunks))
 }
 
 /** @param {Uint8Array[]} chunks */
@@ -240,10 +241,10 @@ const toOwnBytes = (content) => (typeof content === 'string' ? /** @type {any} *
  * @param {() => Promise<typeof Response>} realResponse Node's own class, which knows how to read forms
  */
 export function mixInBody(constructor, bodyIn, contentTypeOf, realResponse) {
-  /** @template T @param {any} owner @param {(content: string | Uint8Array) => T} convert @returns {Promise<T>} */
+  /** @template T @param {any} owner @param {(content: string | Uint8Array) => T | Promise<T>} convert @returns {Promise<T>} */
   const consumeAs = async (owner, convert) => {
     const body = bodyIn(owner)
-    return convert(body === null ? '' : await consume(body))
+    return body === null ? convert('') : consume(body, convert)
   }
   class Members {
     get body() {

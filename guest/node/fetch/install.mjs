@@ -2,25 +2,29 @@
  * Puts the light classes in the global places. Order matters: a lazy global of Node's loads undici as soon as its
  * property is read, described or redefined, but not when it is deleted.
  */
+import { isUnusable, streamOf, takeBody } from './body.mjs'
 import { Headers } from './headers.mjs'
 import { keepRealFetch, noteReal } from './real.mjs'
 import { Request, isRequest, requestState } from './request.mjs'
 import { Response } from './response.mjs'
-import { isUnusable, streamOf } from './body.mjs'
 
 /** Codes of system errors that mean: there is no way out of this sandbox. */
 const NO_NETWORK = new Set(['ENETUNREACH', 'EHOSTUNREACH', 'EAI_AGAIN', 'ENOTFOUND', 'ECONNREFUSED', 'EACCES', 'EADDRNOTAVAIL'])
 
 /** Once, before any code of the user's runs. */
 export function installFetch() {
-  const { fetch: real } = globalThis
-  keepRealFetch(real)
   for (const [name, value] of Object.entries({ Headers, Request, Response })) {
     delete (/** @type {any} */ (globalThis)[name])
     define(name, value)
   }
+  define('fetch', lightFetch(globalThis.fetch))
+}
+
+/** Node's fetch, for light requests too. @param {typeof globalThis.fetch} real */
+export function lightFetch(real) {
+  keepRealFetch(real)
   // Not async: what fetch throws for bad arguments it rejects with, and the real one does that itself.
-  function fetch(/** @type {any} */ input, /** @type {any} */ init = undefined) {
+  return function fetch(/** @type {any} */ input, /** @type {any} */ init = undefined) {
     let answer
     try {
       answer = isRequest(input) ? real(...realArguments(input, init)) : real(input, init)
@@ -37,7 +41,6 @@ export function installFetch() {
       },
     )
   }
-  define('fetch', fetch)
 }
 
 /** @param {string} name @param {unknown} value */
@@ -55,7 +58,12 @@ function realArguments(input, init) {
   const { dispatcher } = init ?? {}
   const real = { method, headers: [...headers], signal: request.signal, cache, credentials, integrity, keepalive, mode, redirect, referrerPolicy, ...(dispatcher && { dispatcher }) }
   if (referrer !== 'about:client') Object.assign(real, { referrer })
-  if (body !== null) Object.assign(real, { body: streamOf(body), duplex: 'half' })
+  if (body !== null) {
+    // What does not change goes as it is, so that its length is known and a redirect can send it again.
+    const taken = takeBody(body)
+    const whole = typeof taken.source === 'string' || taken.source instanceof Uint8Array || taken.source instanceof Blob
+    Object.assign(real, whole ? { body: taken.source } : { body: streamOf(taken), duplex: 'half' })
+  }
   return [url, /** @type {any} */ (real)]
 }
 

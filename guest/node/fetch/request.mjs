@@ -188,7 +188,10 @@ function fromUrl(input, init) {
 function fromRequest(input, init) {
   const given = requestState(input)
   const { method, url, body, options } = given
-  const state = { method, url, headers: fromList(listOf(given.headers).slice(), 'none'), body: null, signal: undefined, follows: () => input.signal, options }
+  const changed = init !== null && Object.keys(init).length > 0 && options !== DEFAULTS
+  // A copy with changes is a request of its own, which tells nothing of where the first one came from.
+  const kept = changed ? { ...options, referrer: DEFAULTS.referrer, referrerPolicy: DEFAULTS.referrerPolicy } : options
+  const state = { method, url, headers: fromList(listOf(given.headers).slice(), 'none'), body: null, signal: undefined, follows: () => input.signal, options: kept }
   applyInit(state, init ?? {}, body)
   return state
 }
