@@ -50,7 +50,6 @@ export class HttpCaller implements Caller {
   /** Bytes that wait for the client to read on before the function gets credit for more. */
   private ungrantedBytes = 0
   private awaitsDrain = false
-  private continued = false
   /** Nothing more is to be sent, or listened to. */
   private over = false
 
@@ -74,7 +73,6 @@ export class HttpCaller implements Caller {
   sendBody(): void {
     const { req, res, invocation, options } = this
     if (options.expectsContinue) res.writeContinue()
-    this.continued = true
     let bytes = 0
     req.on('error', ignore)
     req.on('data', (chunk: Buffer) => {
@@ -181,7 +179,7 @@ export class HttpCaller implements Caller {
     // 204 can't have a length, 205 can't be without one (RFC 9110, sections 8.6 and 15.3.6).
     if (this.status === 205) headers.push('content-length', '0')
     else if (contentLength !== null && this.status !== 204) headers.push('content-length', String(contentLength))
-    if (this.options.isDraining() || this.leavesBodyUnasked()) headers.push('connection', 'close')
+    if (this.options.isDraining()) headers.push('connection', 'close')
     this.res.writeHead(this.status, headers)
   }
 
@@ -214,7 +212,7 @@ export class HttpCaller implements Caller {
     this.heldHead = null
     this.heldBody = null
     this.status = error.status
-    sendProblem(this.res, error, this.options.id, this.options.isDraining() || this.leavesBodyUnasked())
+    sendProblem(this.res, error, this.options.id, this.options.isDraining())
   }
 
   private finished(): void {
@@ -222,11 +220,6 @@ export class HttpCaller implements Caller {
     this.connection.calls.delete(this)
     this.invocation.delivered(this.status)
     discardBody(this.req)
-  }
-
-  /** The client waits for our `100 Continue`, gets a final answer instead, and may or may not send its body: only closing is clear. */
-  private leavesBodyUnasked(): boolean {
-    return this.options.expectsContinue && !this.continued
   }
 
   private breakOff(): void {

@@ -58,7 +58,7 @@ export function createEdge(options: EdgeOptions): Server {
       const known = error instanceof HostelError ? error : new HostelError('internal')
       if (known.code === 'internal') logger.error({ err: error, invocation: id }, 'a request could not be handled')
       if (res.headersSent) req.socket.destroy()
-      else sendProblem(res, known, id, options.isDraining() || expectsContinue)
+      else sendProblem(res, known, id, options.isDraining())
       res.once('finish', () => discardBody(req))
     }
   }
@@ -74,8 +74,6 @@ export function createEdge(options: EdgeOptions): Server {
     requireHostHeader: false,
     optimizeEmptyRequests: true,
   })
-  // One more than allowed, so that the excess is seen and refused rather than cut off silently.
-  server.maxHeadersCount = limits.requestHeadMaxFields + 1
   server.maxConnections = limits.connectionsMax
   server.on('connection', watchConnection)
   server.on('request', (req, res) => onRequest(req, res, false))

@@ -267,6 +267,8 @@ function endAnswer(invocation: Invocation): void {
 /** All is over: the record is written, what is held is let go. */
 function settle(invocation: Invocation): void {
   invocation.services.record(recordOf(invocation))
+  // Beside what the function wrote itself, where its owner looks first.
+  if (invocation.outcome !== 'ok' && invocation.exchange) invocation.lease!.note(`${invocation.outcome}: ${String(invocation.detail!['explanation'])}`)
   release(invocation)
 }
 

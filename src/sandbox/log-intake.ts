@@ -18,8 +18,8 @@ export type IntakeLine = Pick<LogLine, 'invocation' | 'sequence' | 'atMs' | 'lev
 export interface LogIntake {
   /** Takes a line or drops it; the text is decoded only if it is taken. False: the guest floods, pause reading it for `FLOOD_PAUSE_MS`. */
   add(level: LogLine['level'], owner: LogOwner | null, text: Buffer): boolean
-  /** Hostel's own word; never dropped. */
-  system(text: string): void
+  /** Hostel's own word, on the sandbox or on one invocation; never dropped. */
+  system(text: string, invocation?: string): void
   /** The owner's invocation is over: tells what it lost to its own limit. */
   ownerDone(owner: LogOwner): void
   /** Tells what is still untold. */
@@ -95,9 +95,9 @@ export function createLogIntake(emit: (line: IntakeLine) => void): LogIntake {
       write(level, owner?.invocation ?? null, text.toString(), atMs)
       return true
     },
-    system(text) {
+    system(text, invocation) {
       tellGap()
-      write('system', null, text, Date.now())
+      write('system', invocation ?? null, text, Date.now())
     },
     ownerDone(owner) {
       if (owner.droppedLines === 0) return

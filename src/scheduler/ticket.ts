@@ -63,6 +63,10 @@ export class Ticket implements Lease, ExchangeSink {
     return new TicketExchange(this)
   }
 
+  note(text: string): void {
+    this.place.logs.system(text, this.requestHead?.meta.id)
+  }
+
   release(): void {
     if (this.sink === null) this.giveBack()
   }

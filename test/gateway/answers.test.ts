@@ -23,6 +23,7 @@ describe('an answer through the gateway', () => {
     assert.equal(record!.status, 201)
     assert.equal(record!.outcome, 'ok')
     assert.equal(record!.responseBytes, 5)
+    assert.deepEqual(gateway.notes, [])
     assert.equal(gateway.inFlight(), 0)
   })
 
@@ -125,6 +126,7 @@ describe('an answer through the gateway', () => {
     const response = await fetch(gateway.url)
     assert.equal(response.status, 502)
     assert.equal(((await response.json()) as { code: string }).code, 'invalid_response')
+    assert.match(String((await gateway.recorded(1))[0]!.detail!['explanation']), /must be one whole number/)
   })
 
   it('of a function that throws is a 500 with code and id, and nothing of what it said', async () => {
@@ -137,6 +139,7 @@ describe('an answer through the gateway', () => {
     assert.deepEqual(JSON.parse(problem), { type: 'urn:hostel:error:handler_error', title: 'The function threw an error', status: 500, code: 'handler_error', invocation: record!.id })
     assert.equal(record!.outcome, 'handler_error')
     assert.equal(record!.detail!['explanation'], 'the function threw: TypeError: secret is not a function, at index.ts:3')
+    assert.deepEqual(gateway.notes, ['handler_error: the function threw: TypeError: secret is not a function, at index.ts:3'])
   })
 
   it('that the function breaks off after its head is cut, so that the client does not take it for whole', async () => {

@@ -81,6 +81,7 @@ describe('the function that a request means', () => {
     [get('/default/hello', 'evil.example'), 404, 'unknown_function'],
     [get('/default/hello', 'localhost.evil.example'), 404, 'unknown_function'],
     [get('/default/hello', 'evillocalhost'), 404, 'unknown_function'],
+    [get('/', 'hello.defaultxlocalhost'), 404, 'unknown_function'],
     [get('/default/hello', '10.0.0.1'), 404, 'unknown_function'],
     [get('/', 'deep.hello.default.localhost'), 404, 'unknown_function'],
     [get('/', 'default.localhost'), 404, 'unknown_function'],

@@ -183,6 +183,17 @@ describe('a request body that is too large', () => {
     assert.ok(Date.now() - start >= limits.lingerMs - 100)
   })
 
+  it('that the function took only a part of leaves the connection usable', async () => {
+    await using gateway = await startGateway(async (request, answer) => {
+      // Wait until the gateway has been stopped by the missing credit.
+      if (request.method === 'POST') await pause(300)
+      answer.head(200, [], LAST)
+    })
+    const body = 'x'.repeat(2 * MiB)
+    const bytes = await rawExchange(gateway.port, `POST /default/hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n${body}GET /default/hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`)
+    assert.equal(bytes.split('HTTP/1.1 200 OK').length, 3, bytes)
+  })
+
   it('that is read to its end after an early answer leaves the connection usable', async () => {
     await using gateway = await startGateway((_request, answer) => {
       answer.head(200, [], LAST)
@@ -349,6 +360,20 @@ describe('a refusal', () => {
     assert.equal(response.status, 500)
     assert.doesNotMatch(await response.text(), /secret/)
     assert.equal((await gateway.recorded(1))[0]!.outcome, 'internal')
+  })
+
+  it('because of the server\'s state or the function\'s fault keeps its details for the owner', async () => {
+    await using gateway = await startGateway(() => {}, {
+      scheduler: {
+        acquire() {
+          throw new HostelError('no_capacity', 'secret: 17 sandboxes of other tenants')
+        },
+      },
+    })
+    const response = await fetch(gateway.url)
+    assert.equal(response.status, 503)
+    assert.doesNotMatch(await response.text(), /secret/)
+    assert.match(String((await gateway.recorded(1))[0]!.detail!['explanation']), /secret/)
   })
 
   it('while the server drains is a 503 that closes the connection', async () => {

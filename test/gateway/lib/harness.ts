@@ -2,7 +2,7 @@
 import { connect } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 
-import type { InvocationRecord, LogLine, RoutedFunction, RoutedVersion } from '../../../src/functions/types.ts'
+import type { InvocationRecord, RoutedFunction, RoutedVersion } from '../../../src/functions/types.ts'
 import { hostRulesOf } from '../../../src/gateway/address.ts'
 import { createInFlight } from '../../../src/gateway/in-flight.ts'
 import { createRoutingTable } from '../../../src/gateway/routes.ts'
@@ -18,7 +18,8 @@ export interface TestGateway {
   port: number
   url: string
   records: InvocationRecord[]
-  logs: LogLine[]
+  /** What was written into the function's log about its invocations. */
+  notes: string[]
   /** Resolves when so many records have been written. */
   recorded(count: number): Promise<InvocationRecord[]>
   inFlight(): number
@@ -35,12 +36,12 @@ export function testVersion(changes: Partial<RoutedVersion> = {}): RoutedVersion
 
 export async function startGateway(handler: GuestHandler, options: { version?: Partial<RoutedVersion>; functions?: RoutedFunction[]; scheduler?: Partial<Scheduler> } = {}): Promise<TestGateway> {
   const records: InvocationRecord[] = []
-  const logs: LogLine[] = []
+  const notes: string[] = []
   const waiters: { count: number; resolve: (records: InvocationRecord[]) => void }[] = []
   let draining = false
   const [hostEnd, guestEnd] = await socketPair()
   serveGuest(guestEnd, handler)
-  const scheduler = { ...(await oneSandboxScheduler(hostEnd)), ...options.scheduler }
+  const scheduler = { ...(await oneSandboxScheduler(hostEnd, notes)), ...options.scheduler }
   const inFlight = createInFlight()
   const table = createRoutingTable({ onRetire() {}, onVersions() {} })
   table.replaceAll(options.functions ?? [{ tenant: 'default', name: 'hello', aliases: { live: 1 }, versions: [testVersion(options.version)] }])
@@ -65,7 +66,7 @@ export async function startGateway(handler: GuestHandler, options: { version?: P
     port,
     url: `http://127.0.0.1:${port}/default/hello`,
     records,
-    logs,
+    notes,
     async recorded(count) {
       if (records.length >= count) return records
       const { promise, resolve, reject } = Promise.withResolvers<InvocationRecord[]>()
@@ -91,7 +92,7 @@ export async function startGateway(handler: GuestHandler, options: { version?: P
 }
 
 /** Every request goes into the one sandbox; when that has gone, its requests fail as lost. */
-async function oneSandboxScheduler(socket: Socket): Promise<Scheduler> {
+async function oneSandboxScheduler(socket: Socket, notes: string[]): Promise<Scheduler> {
   const connection = new Connection(socket, {
     specialised() {},
     initFailed() {},
@@ -108,7 +109,7 @@ async function oneSandboxScheduler(socket: Socket): Promise<Scheduler> {
   connection.specialise({ tenant: 'default', function: 'hello', version: 1, handler: 'index.js', env: {}, memoryMiB: 128, timeoutMs: 1_000, concurrency: 100 })
   return {
     acquire(): Lease {
-      return { sandbox: 1, start: 'warm', exchange: (head, sink) => connection.exchange(head, sink), release() {}, [Symbol.dispose]() {} }
+      return { sandbox: 1, start: 'warm', exchange: (head, sink) => connection.exchange(head, sink), note: (text) => notes.push(text), release() {}, [Symbol.dispose]() {} }
     },
     async prepare() {
       return { contract: 'fetch', initMs: 1 }
