@@ -98,7 +98,8 @@ function parseBudgetMiB(text: string): number {
 
 function parseDomain(text: string): string {
   const domain = text.toLowerCase()
-  if (!/^(?=.{1,190}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/.test(domain)) throw new HostelError('invalid_input', `--domain takes a DNS name such as functions.example.com; got "${text}"`)
+  if (!/^(?=.{1,190}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$/.test(domain))
+    throw new HostelError('invalid_input', `--domain takes a DNS name such as functions.example.com; got "${text}"`)
   return domain
 }
 

@@ -18,7 +18,10 @@ export interface LinkEvents {
 /** Calls: answered once, or failed with an error code, or broken off when the link goes. */
 export interface LinkCalls {
   /** control → gateway: start the version once, to learn its contract or why it fails; what was started stays warm. */
-  prepare: { params: { version: RoutedVersion }; result: { contract: Contract; initMs: number } | { error: { code: string; message: string; guest?: GuestError; facts?: Record<string, unknown> } } }
+  prepare: {
+    params: { version: RoutedVersion }
+    result: { contract: Contract; initMs: number } | { error: { code: string; message: string; guest?: GuestError; facts?: Record<string, unknown> } }
+  }
   /** control → gateway */
   sandboxes: { params: Record<string, never>; result: { sandboxes: SandboxInfo[] } }
   /** gateway → control: durable when answered. The gateway sends the next batch after the answer to the one before. */

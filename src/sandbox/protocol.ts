@@ -127,13 +127,19 @@ export class FrameDecoder {
         return
       }
       const payloadBytes = data.readUInt32BE(offset)
-      if (payloadBytes > limits.framePayloadMaxBytes) throw new ProtocolViolation(`frame of ${payloadBytes} bytes is over the limit of ${limits.framePayloadMaxBytes}`)
+      if (payloadBytes > limits.framePayloadMaxBytes)
+        throw new ProtocolViolation(`frame of ${payloadBytes} bytes is over the limit of ${limits.framePayloadMaxBytes}`)
       const end = offset + FRAME_HEADER_BYTES + payloadBytes
       if (data.length < end) {
         this.hold(data, offset, FRAME_HEADER_BYTES + payloadBytes)
         return
       }
-      onFrame({ type: data[offset + 4]!, flags: data[offset + 5]!, stream: data.readUInt32BE(offset + 6), payload: data.subarray(offset + FRAME_HEADER_BYTES, end) })
+      onFrame({
+        type: data[offset + 4]!,
+        flags: data[offset + 5]!,
+        stream: data.readUInt32BE(offset + 6),
+        payload: data.subarray(offset + FRAME_HEADER_BYTES, end),
+      })
       offset = end
     }
   }
