@@ -26,7 +26,8 @@ const house: Record<string, string[]> = {
   gateway: ['functions', 'invocations', 'scheduler', 'sandbox', 'link'],
 
   client: [],
-  cli: ['client', 'doctor', 'settings.ts'],
+  manifest: ['client', 'settings.ts'],
+  cli: ['client', 'manifest', 'doctor', 'settings.ts'],
   doctor: ['runtimes', 'settings.ts'],
   runtimes: [],
 
@@ -44,6 +45,7 @@ const vocabulary = [
   'telemetry/',
   'functions/types.ts',
   'functions/names.ts',
+  'functions/code/digest.ts',
   'keeper/messages.ts',
   'link/messages.ts',
   'sandbox/protocol.ts',
