@@ -69,3 +69,10 @@ export function streamOf(text: string): ReadableStream<Uint8Array> {
 }
 
 export const CONSUMERS = ['text', 'json', 'arrayBuffer', 'bytes', 'blob'] as const
+
+/** A form with one field. */
+export function form(): FormData {
+  const data = new FormData()
+  data.append('field', 'content')
+  return data
+}
