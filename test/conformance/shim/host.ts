@@ -11,7 +11,7 @@ import { Call } from './call.ts'
 import type { ShimRuntime, SpawnedShim } from './runtimes.ts'
 
 /** Longest wait for anything; a shim that needs more on a busy machine is broken. */
-export const WAIT_MS = 5_000
+export const WAIT_MS = 15_000
 
 export interface RequestOptions {
   method?: string
@@ -126,6 +126,16 @@ export class ShimHost {
     // What the shim says here before HELLO is a violation; give it the time to.
     await sleep(100)
     return this.hello()
+  }
+
+  /** What is sent meanwhile leaves with one write, so that the shim reads it at once. */
+  together<T>(send: () => T): T {
+    this.socket.cork()
+    try {
+      return send()
+    } finally {
+      this.socket.uncork()
+    }
   }
 
   /** Any bytes. */

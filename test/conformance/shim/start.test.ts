@@ -59,9 +59,12 @@ forEachRuntime('start', (runtime) => {
   test('a request that is cancelled before the function is loaded settles without having run', async () => {
     await using host = new ShimHost(runtime)
     await host.hello()
-    const specialised = host.specialise('slow_start')
-    const call = host.request()
-    call.cancel()
+    const { specialised, call } = host.together(() => {
+      const specialised = host.specialise('slow_start')
+      const call = host.request()
+      call.cancel()
+      return { specialised, call }
+    })
     await specialised
     await call.done()
     await host.request().answer()
