@@ -92,6 +92,8 @@ listenToKeeper({
   },
   stop(withinMs) {
     setTimeout(() => fail(new Error(`control did not stop within ${withinMs} ms`)), withinMs)
-    Promise.resolve(running).then((one) => one?.stop()).then(() => process.exit(0), fail)
+    Promise.resolve(running)
+      .then((one) => one?.stop())
+      .then(() => process.exit(0), fail)
   },
 })

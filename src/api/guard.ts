@@ -35,7 +35,10 @@ export function createGuard(access: AccessStore, listenHost: string): (request: 
   return async (request, reply) => {
     const host = hostName(request.headers.host ?? '')
     if (isIP(host) === 0 && !allowedNames.has(host)) {
-      throw new HostelError('malformed_request', `the control API does not answer to the Host ${JSON.stringify(host.slice(0, 100))}; call it as localhost or by its address`)
+      throw new HostelError(
+        'malformed_request',
+        `the control API does not answer to the Host ${JSON.stringify(host.slice(0, 100))}; call it as localhost or by its address`,
+      )
     }
     if (request.routeOptions.config.public) return
     const token = await tokenOf(request, access)
@@ -59,5 +62,8 @@ async function tokenOf(request: FastifyRequest, access: AccessStore): Promise<To
 
 /** The name or address of a Host header, without port and brackets, in lower case. */
 function hostName(header: string): string {
-  return header.replace(/:\d*$/, '').replace(/^\[(.*)\]$/, '$1').toLowerCase()
+  return header
+    .replace(/:\d*$/, '')
+    .replace(/^\[(.*)\]$/, '$1')
+    .toLowerCase()
 }

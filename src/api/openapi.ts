@@ -8,7 +8,13 @@ export function description(version: string): FastifyDynamicSwaggerOptions {
   return {
     openapi: {
       openapi: '3.1.0',
-      info: { title: 'Hostel control API', version, description: 'Deploy functions, look at them and read their logs. Errors are application/problem+json with a stable `code`; docs/reference/errors.md lists them.', license: { name: 'Apache-2.0' } },
+      info: {
+        title: 'Hostel control API',
+        version,
+        description:
+          'Deploy functions, look at them and read their logs. Errors are application/problem+json with a stable `code`; docs/reference/errors.md lists them.',
+        license: { name: 'Apache-2.0' },
+      },
       tags: [
         { name: 'system', description: 'The server itself' },
         { name: 'functions', description: 'Functions, versions, code' },
@@ -18,7 +24,12 @@ export function description(version: string): FastifyDynamicSwaggerOptions {
       components: {
         securitySchemes: { token: { type: 'http', scheme: 'bearer' } },
         schemas: { LogLine: plain(LogLine), Problem: plain(Problem) },
-        responses: { Problem: { description: 'What went wrong and what to do', content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } } } },
+        responses: {
+          Problem: {
+            description: 'What went wrong and what to do',
+            content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
+          },
+        },
       },
       security: [{ token: [] }],
     },

@@ -8,7 +8,8 @@ import type { Logger } from '../telemetry/logger.ts'
 /** Fastify's own errors that are the sender's to mend, as ours. */
 const FASTIFY_ERRORS: Record<string, (error: FastifyError) => HostelError> = {
   FST_ERR_CTP_BODY_TOO_LARGE: () => new HostelError('request_too_large'),
-  FST_ERR_CTP_INVALID_MEDIA_TYPE: () => new HostelError('invalid_input', 'this content type is not taken here; bodies are application/json, code is application/gzip'),
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: () =>
+    new HostelError('invalid_input', 'this content type is not taken here; bodies are application/json, code is application/gzip'),
   FST_ERR_CTP_EMPTY_JSON_BODY: () => new HostelError('invalid_input', 'the body is empty; it takes a JSON object'),
   FST_ERR_CTP_INVALID_JSON_BODY: () => new HostelError('invalid_input', 'the body is not valid JSON'),
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: () => new HostelError('malformed_request', 'the body is not as long as Content-Length says'),
@@ -35,7 +36,16 @@ export function sendProblem(error: unknown, request: FastifyRequest, reply: Fast
 }
 
 /** What can be wrong with a function that is being deployed. The gateway's 5xx for these would look like a fault of a server; here the request's content is at fault. */
-const FUNCTION_FAULTS: readonly ErrorCode[] = ['init_failed', 'init_timeout', 'handler_error', 'out_of_memory', 'exited', 'killed', 'protocol_violation', 'invalid_response']
+const FUNCTION_FAULTS: readonly ErrorCode[] = [
+  'init_failed',
+  'init_timeout',
+  'handler_error',
+  'out_of_memory',
+  'exited',
+  'killed',
+  'protocol_violation',
+  'invalid_response',
+]
 
 function statusOf(error: HostelError): number {
   return FUNCTION_FAULTS.includes(error.code) ? 422 : error.status

@@ -19,10 +19,17 @@ export const logPageMax = 10_000
 
 // Pieces.
 export const Name = Type.String({ pattern: NAME_PATTERN, description: NAME_TAKES })
-export const Digest = Type.String({ pattern: '^[0-9a-f]{64}$', description: 'a code digest as the upload of code answers it: 64 lower-case hexadecimal digits' })
-export const InvocationId = Type.String({ pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$', description: 'an invocation id: a UUIDv7 in lower case' })
+export const Digest = Type.String({
+  pattern: '^[0-9a-f]{64}$',
+  description: 'a code digest as the upload of code answers it: 64 lower-case hexadecimal digits',
+})
+export const InvocationId = Type.String({
+  pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$',
+  description: 'an invocation id: a UUIDv7 in lower case',
+})
 const TimeMs = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'a time in epoch milliseconds' })
-const Limit = (max: number, fallback: number) => Type.Optional(Type.Integer({ minimum: 1, maximum: max, description: `a whole number from 1 to ${max}; ${fallback} when left out` }))
+const Limit = (max: number, fallback: number) =>
+  Type.Optional(Type.Integer({ minimum: 1, maximum: max, description: `a whole number from 1 to ${max}; ${fallback} when left out` }))
 
 // Requests.
 export const TenantParams = Type.Object({ tenant: Name }, exact)
@@ -32,14 +39,40 @@ export const InvocationParams = Type.Object({ tenant: Name, id: InvocationId }, 
 export const NewVersion = Type.Object(
   {
     code: Digest,
-    runtime: Type.Optional(Type.String({ pattern: '^[a-z][a-z0-9.-]{0,63}$', description: 'the name of an installed runtime, such as nodejs24; found by the entry file when left out' })),
-    handler: Type.Optional(
-      Type.String({ minLength: 1, maxLength: limits.codePathMaxBytes, description: '`file` or `file:export`, relative to the code\'s root, such as index.ts or main.py:handler; found by itself when left out' }),
+    runtime: Type.Optional(
+      Type.String({
+        pattern: '^[a-z][a-z0-9.-]{0,63}$',
+        description: 'the name of an installed runtime, such as nodejs24; found by the entry file when left out',
+      }),
     ),
-    memoryMiB: Type.Optional(Type.Union(MEMORY_CLASSES_MIB.map((size) => Type.Literal(size)), { description: `one of ${MEMORY_CLASSES_MIB.join(', ')} (MiB)` })),
-    timeoutMs: Type.Optional(Type.Integer({ minimum: 1, maximum: limits.timeoutMaxMs, description: `a whole number of milliseconds from 1 to ${limits.timeoutMaxMs}` })),
-    concurrency: Type.Optional(Type.Integer({ minimum: 1, maximum: limits.concurrencyMax, description: `a whole number of requests at once in one sandbox, from 1 to ${limits.concurrencyMax}` })),
-    env: Type.Optional(Type.Record(Type.String(), Type.String(), { description: `an object of texts by name, at most ${limits.envMaxEntries} entries and ${limits.envMaxBytes} bytes` })),
+    handler: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: limits.codePathMaxBytes,
+        description: "`file` or `file:export`, relative to the code's root, such as index.ts or main.py:handler; found by itself when left out",
+      }),
+    ),
+    memoryMiB: Type.Optional(
+      Type.Union(
+        MEMORY_CLASSES_MIB.map((size) => Type.Literal(size)),
+        { description: `one of ${MEMORY_CLASSES_MIB.join(', ')} (MiB)` },
+      ),
+    ),
+    timeoutMs: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: limits.timeoutMaxMs, description: `a whole number of milliseconds from 1 to ${limits.timeoutMaxMs}` }),
+    ),
+    concurrency: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: limits.concurrencyMax,
+        description: `a whole number of requests at once in one sandbox, from 1 to ${limits.concurrencyMax}`,
+      }),
+    ),
+    env: Type.Optional(
+      Type.Record(Type.String(), Type.String(), {
+        description: `an object of texts by name, at most ${limits.envMaxEntries} entries and ${limits.envMaxBytes} bytes`,
+      }),
+    ),
   },
   exact,
 )
@@ -69,7 +102,11 @@ export const Problem = Type.Object(
     detail: Type.Optional(Type.String()),
     hint: Type.Optional(Type.String()),
     invocation: Type.Optional(Type.String()),
-    facts: Type.Optional(Type.Record(Type.String(), Type.Unknown(), { description: 'what else is known; for a function that failed to start, `guest` is its error with file and line' })),
+    facts: Type.Optional(
+      Type.Record(Type.String(), Type.Unknown(), {
+        description: 'what else is known; for a function that failed to start, `guest` is its error with file and line',
+      }),
+    ),
   },
   { description: 'application/problem+json (RFC 9457)' },
 )
@@ -153,7 +190,10 @@ export const FunctionSummary = Type.Object({
   deployedAtMs: Type.Integer(),
   urls: Urls,
 })
-export const Functions = Type.Object({ functions: Type.Array(FunctionSummary), next: Type.Union([Type.String(), Type.Null()], { description: 'give it as `after` for the next page; null on the last' }) })
+export const Functions = Type.Object({
+  functions: Type.Array(FunctionSummary),
+  next: Type.Union([Type.String(), Type.Null()], { description: 'give it as `after` for the next page; null on the last' }),
+})
 
 export const FunctionDetail = Type.Object({
   tenant: Type.String(),
@@ -187,11 +227,14 @@ const invocationFields = {
   detail: Type.Union([Type.Record(Type.String(), Type.Unknown()), Type.Null()]),
 }
 export const Invocation = Type.Object(invocationFields)
-export const Invocations = Type.Object({ invocations: Type.Array(Invocation, { description: 'newest first' }), next: Type.Union([Type.String(), Type.Null()], { description: 'give it as `before` for the next page; null on the last' }) })
+export const Invocations = Type.Object({
+  invocations: Type.Array(Invocation, { description: 'newest first' }),
+  next: Type.Union([Type.String(), Type.Null()], { description: 'give it as `before` for the next page; null on the last' }),
+})
 export const InvocationDetail = Type.Object({
   ...invocationFields,
   explanation: Type.Object({ summary: Type.String(), hint: Type.Union([Type.String(), Type.Null()]) }),
-  logLines: Type.Integer({ description: 'lines of log this invocation wrote; see the function\'s logs with ?invocation=ID' }),
+  logLines: Type.Integer({ description: "lines of log this invocation wrote; see the function's logs with ?invocation=ID" }),
 })
 
 /** One line of the log stream (application/x-ndjson). */
@@ -221,7 +264,7 @@ export const Sandbox = Type.Object({
   startedAtMs: Type.Number(),
   memoryBytes: Type.Union([Type.Integer(), Type.Null()]),
 })
-export const Sandboxes = Type.Object({ sandboxes: Type.Array(Sandbox, { description: 'this tenant\'s and, for tokens of all tenants, the spares' }) })
+export const Sandboxes = Type.Object({ sandboxes: Type.Array(Sandbox, { description: "this tenant's and, for tokens of all tenants, the spares" }) })
 
 export type NewVersion = Static<typeof NewVersion>
 export type Deployed = Static<typeof Deployed>

@@ -35,7 +35,16 @@ describe('every route', () => {
     const gateway = { connected: false, prepare: () => Promise.reject(new Error('no gateway')), route() {}, unroute() {}, sandboxes: () => Promise.resolve([]) }
     const system = { version: '0', runtimes: [], domain: 'localhost', apiAddress: 'hostel.example:8081', apiUrl: '', memoryBudgetMiB: 1, maxSandboxes: 1 }
     const deployer = createDeployer({ functions: store.functions, code, gateway, runtimes: [] })
-    const context = { store, code, deployer, logs: createLogs(store.records), gateway, urls: urlMaker('127.0.0.1:8080', 'localhost'), system, logger: createLogger('test') }
+    const context = {
+      store,
+      code,
+      deployer,
+      logs: createLogs(store.records),
+      gateway,
+      urls: urlMaker('127.0.0.1:8080', 'localhost'),
+      system,
+      logger: createLogger('test'),
+    }
     api = await createApi(context, (route) => routes.push(...[route.method].flat().map((method) => ({ method, url: route.url }))))
     close = async () => {
       await api.close()
@@ -79,7 +88,8 @@ describe('every route', () => {
 
   it('answers only to Host headers that cannot have been rebound', async () => {
     const statusFor = async (host: string, url = '/healthz'): Promise<number> => (await api.inject({ url, headers: { host } })).statusCode
-    for (const host of ['localhost', 'LOCALHOST:8081', '127.0.0.1:8081', '[::1]:8081', '192.168.1.7', 'hostel.example:8081']) assert.equal(await statusFor(host), 200, host)
+    for (const host of ['localhost', 'LOCALHOST:8081', '127.0.0.1:8081', '[::1]:8081', '192.168.1.7', 'hostel.example:8081'])
+      assert.equal(await statusFor(host), 200, host)
     for (const host of ['evil.example', 'localhost.evil.example:8081', '127.0.0.1.evil.example', 'hello.default.localhost', '[evil]']) {
       assert.equal(await statusFor(host), 400, host)
       assert.equal(await statusFor(host, '/v1/system'), 400, host)

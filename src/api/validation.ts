@@ -36,7 +36,11 @@ function describe(schema: Described, errors: { keyword: string; instancePath: st
     const field = (missing.params as { requiredProperties: string[] }).requiredProperties[0]!
     return invalid(field, `${field} is missing; it takes ${schema.properties?.[field]?.description ?? 'a value'}`)
   }
-  const path = errors[0]?.instancePath.slice(1).split('/').map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~')) ?? []
+  const path =
+    errors[0]?.instancePath
+      .slice(1)
+      .split('/')
+      .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~')) ?? []
   const field = path[0] ?? ''
   if (field === '') return invalid(whole, `${whole} takes a JSON object with ${Object.keys(schema.properties ?? {}).join(', ')}`)
   const got = (input as Record<string, unknown>)[field]

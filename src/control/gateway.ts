@@ -26,7 +26,10 @@ const PREPARE_TIMEOUT_MS = limits.queueMaxWaitMs + limits.bootTimeoutMs + limits
  * @param onBatch makes a batch (the JSON text of its records and logs) durable; `mayRepeat` when the gateway may have sent it before: on
  * the link before, or since it did not wait for the answer.
  */
-export function createGatewayLink(routes: readonly RoutedFunction[], onBatch: (batch: Uint8Array, options: { mayRepeat: boolean }) => Promise<void>): GatewayLink {
+export function createGatewayLink(
+  routes: readonly RoutedFunction[],
+  onBatch: (batch: Uint8Array, options: { mayRepeat: boolean }) => Promise<void>,
+): GatewayLink {
   const table = new Map(routes.map((one) => [key(one.tenant, one.name), one]))
   let link: Link | undefined
 

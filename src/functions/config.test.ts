@@ -31,11 +31,17 @@ async function upload(files: Record<string, string>): Promise<string> {
 }
 
 describe('a configuration', () => {
-  const resolve = async (files: Record<string, string>, wanted: Omit<WantedConfig, 'code'> = {}) => resolveConfig({ ...wanted, code: await upload(files) }, code, [node, python])
+  const resolve = async (files: Record<string, string>, wanted: Omit<WantedConfig, 'code'> = {}) =>
+    resolveConfig({ ...wanted, code: await upload(files) }, code, [node, python])
 
   it('has defaults for all that is left out', async () => {
     assert.deepEqual(await resolve({ 'index.ts': '' }), {
-      runtime: 'nodejs24', handler: 'index.ts', memoryMiB: limits.memoryDefaultMiB, timeoutMs: limits.timeoutDefaultMs, concurrency: limits.concurrencyDefault, env: {},
+      runtime: 'nodejs24',
+      handler: 'index.ts',
+      memoryMiB: limits.memoryDefaultMiB,
+      timeoutMs: limits.timeoutDefaultMs,
+      concurrency: limits.concurrencyDefault,
+      env: {},
     })
   })
 
@@ -76,7 +82,10 @@ describe('a configuration', () => {
 
   it('keeps an odd name of an environment variable what it is', async () => {
     const { env } = await resolve({ 'index.ts': '' }, { env: JSON.parse('{"__proto__":"x","constructor":"y"}') as Record<string, string> })
-    assert.deepEqual(Object.entries(env), [['__proto__', 'x'], ['constructor', 'y']])
+    assert.deepEqual(Object.entries(env), [
+      ['__proto__', 'x'],
+      ['constructor', 'y'],
+    ])
   })
 })
 
@@ -95,7 +104,11 @@ describe('code that no version needs', () => {
     await collect(hourMs)
     assert.ok(code.has(digest))
     const config = await resolveConfig({ code: digest }, code, [node])
-    await store.functions.addVersion({ ...config, tenant: 'default', function: 'f', version: 1, codeDigest: digest, contract: 'fetch', createdAtMs: 1 }, 'live', () => {})
+    await store.functions.addVersion(
+      { ...config, tenant: 'default', function: 'f', version: 1, codeDigest: digest, contract: 'fetch', createdAtMs: 1 },
+      'live',
+      () => {},
+    )
     await collect(10 * hourMs)
     await collect(20 * hourMs)
     assert.ok(code.has(digest))
@@ -113,7 +126,12 @@ describe('old versions', () => {
     const store = await openStore(directory, { onProblem: (message) => assert.fail(message), onLost: (error) => assert.fail(error) })
     const digest = await upload({ 'index.ts': '' })
     const config = await resolveConfig({ code: digest }, code, [node])
-    const add = (version: number, alias: string) => store.functions.addVersion({ ...config, tenant: 'default', function: 'g', version, codeDigest: digest, contract: 'fetch', createdAtMs: 1 }, alias, () => {})
+    const add = (version: number, alias: string) =>
+      store.functions.addVersion(
+        { ...config, tenant: 'default', function: 'g', version, codeDigest: digest, contract: 'fetch', createdAtMs: 1 },
+        alias,
+        () => {},
+      )
     await add(1, 'first')
     for (let version = 2; version <= limits.versionsPerFunctionMax + 3; version++) await add(version, 'live')
     const kept = (await store.functions.get('default', 'g'))!.versions.map(({ version }) => version)

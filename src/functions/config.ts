@@ -30,7 +30,8 @@ const RESERVED_ENV_PREFIX = 'HOSTEL_'
 export async function resolveConfig(wanted: WantedConfig, code: CodeStore, runtimes: readonly RuntimeInfo[]): Promise<VersionConfig> {
   if (!code.has(wanted.code)) throw invalid('code', 'the digest of code that was uploaded; there is none of this digest (any more): upload it first')
   const settings = resolveSettings(wanted)
-  const { runtime, handler } = wanted.handler === undefined ? await findEntry(wanted, code, runtimes) : await checkHandler(wanted.handler, wanted, code, runtimes)
+  const { runtime, handler } =
+    wanted.handler === undefined ? await findEntry(wanted, code, runtimes) : await checkHandler(wanted.handler, wanted, code, runtimes)
   return { runtime: runtime.name, handler, ...settings }
 }
 
@@ -57,7 +58,8 @@ function checkEnv(env: Record<string, string>): void {
   if (entries.length > limits.envMaxEntries) throw invalid('env', `at most ${limits.envMaxEntries} entries; got ${entries.length}`)
   let bytes = 0
   for (const [name, value] of entries) {
-    if (!ENV_NAME.test(name)) throw invalid('env', `names of letters, digits and underscores that start with no digit; got ${JSON.stringify(name.slice(0, 100))}`)
+    if (!ENV_NAME.test(name))
+      throw invalid('env', `names of letters, digits and underscores that start with no digit; got ${JSON.stringify(name.slice(0, 100))}`)
     if (name.startsWith(RESERVED_ENV_PREFIX)) throw invalid('env', `names that do not start with ${RESERVED_ENV_PREFIX}, which is Hostel's own; got ${name}`)
     if (value.includes('\0')) throw invalid(`env.${name}`, 'a text without NUL characters')
     bytes += Buffer.byteLength(name) + Buffer.byteLength(value)
@@ -94,7 +96,10 @@ async function findEntry(wanted: WantedConfig, code: CodeStore, runtimes: readon
   if (found.length === 1) return found[0]!
   const tried = [...new Set(candidates.flatMap((runtime) => runtime.entryFiles))].join(', ')
   if (found.length === 0) throw invalid('handler', `a file of the code to start with; none was given, and the code's root has none of ${tried}`)
-  throw invalid('runtime', `one of the installed runtimes; the code fits several (${found.map(({ runtime, handler }) => `${runtime.name} by ${handler}`).join(', ')}): say which`)
+  throw invalid(
+    'runtime',
+    `one of the installed runtimes; the code fits several (${found.map(({ runtime, handler }) => `${runtime.name} by ${handler}`).join(', ')}): say which`,
+  )
 }
 
 async function firstFile(digest: string, files: readonly string[], code: CodeStore): Promise<string | undefined> {
@@ -116,7 +121,8 @@ async function packageMain(digest: string, runtime: RuntimeInfo, code: CodeStore
   if (typeof main !== 'string' || main === '') return undefined
   const file = insideCode(main)
   const found = file === undefined ? undefined : await firstFile(digest, [file, `${file}.js`, `${file}/index.js`], code)
-  if (found === undefined) throw new HostelError('invalid_input', `main in package.json takes a file of the code; got ${JSON.stringify(main.slice(0, 200))}, which is not there`)
+  if (found === undefined)
+    throw new HostelError('invalid_input', `main in package.json takes a file of the code; got ${JSON.stringify(main.slice(0, 200))}, which is not there`)
   return found
 }
 

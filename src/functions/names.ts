@@ -7,9 +7,6 @@ export const NAME_PATTERN = `^(?=.{1,${limits.nameMaxChars}}$)[a-z][a-z0-9]*(-[a
 /** What a name takes, for error messages and the API's description. */
 export const NAME_TAKES = `1 to ${limits.nameMaxChars} lower-case letters, digits and single hyphens, starting with a letter and not ending with a hyphen`
 
-/** Tenants may not be called these: first path segments and host names that Hostel keeps for itself. */
-export const RESERVED_TENANTS: readonly string[] = ['api', 'console', 'gateway', 'healthz', 'hostel', 'localhost', 'metrics', 'static', 'v1', 'www']
-
 /** The tenant that exists from the start. */
 export const DEFAULT_TENANT = 'default'
 

@@ -20,7 +20,11 @@ describe('a database', () => {
   })
   afterEach(() => rmSync(directory, { recursive: true }))
 
-  const tables = (database: DatabaseSync): unknown[] => database.prepare('SELECT name FROM sqlite_schema ORDER BY name').all().map(({ name }) => name)
+  const tables = (database: DatabaseSync): unknown[] =>
+    database
+      .prepare('SELECT name FROM sqlite_schema ORDER BY name')
+      .all()
+      .map(({ name }) => name)
 
   it('is brought up to date step by step, each once', () => {
     openDatabase(file, [first]).close()
@@ -42,7 +46,10 @@ describe('a database', () => {
 
   it('from a newer Hostel is refused with a word on what to do', () => {
     openDatabase(file, [first, second]).close()
-    assert.throws(() => openDatabase(file, [first]), (error: Error) => error instanceof StoreError && /written by a newer Hostel \(schema 2; this one knows 1\)/.test(error.message))
+    assert.throws(
+      () => openDatabase(file, [first]),
+      (error: Error) => error instanceof StoreError && /written by a newer Hostel \(schema 2; this one knows 1\)/.test(error.message),
+    )
   })
 
   it('of somebody else is left alone', () => {
@@ -54,7 +61,10 @@ describe('a database', () => {
 
   it('that is no database is refused with a word on what to do', () => {
     writeFileSync(file, 'this is a text, and not a short one, since SQLite looks at the first hundred bytes of a file only when there are as many')
-    assert.throws(() => openDatabase(file, [first]), (error: Error) => error instanceof StoreError && /is damaged .*restore it from a backup/.test(error.message))
+    assert.throws(
+      () => openDatabase(file, [first]),
+      (error: Error) => error instanceof StoreError && /is damaged .*restore it from a backup/.test(error.message),
+    )
   })
 
   it('that is damaged inside is found by a check', () => {
@@ -82,7 +92,10 @@ describe('a database', () => {
 
   it('has numbered migrations without a gap', () => {
     const migrations = readMigrations(new URL('migrations/', import.meta.url))
-    assert.deepEqual(migrations.map(({ number }) => number), migrations.map((_, index) => index + 1))
+    assert.deepEqual(
+      migrations.map(({ number }) => number),
+      migrations.map((_, index) => index + 1),
+    )
   })
 })
 

@@ -23,7 +23,9 @@ export interface Migration {
 
 /** The steps in a directory of `NNNN-name.sql` files, which must be numbered 1, 2, 3 … */
 export function readMigrations(directory: URL): Migration[] {
-  const files = readdirSync(directory).filter((file) => file.endsWith('.sql')).sort()
+  const files = readdirSync(directory)
+    .filter((file) => file.endsWith('.sql'))
+    .sort()
   return files.map((file, index) => {
     const number = Number(file.slice(0, 4))
     if (number !== index + 1) throw new Error(`migration ${file} should have number ${index + 1}`)
@@ -103,9 +105,12 @@ function migrate(database: DatabaseSync, file: string, migrations: Migration[]):
   const present = pragma('user_version')
   const application = pragma('application_id')
   const isEmpty = present === 0 && database.prepare('SELECT 1 FROM sqlite_schema').get() === undefined
-  if (application !== APPLICATION_ID && !isEmpty) throw new StoreError(`${file} is a database, but not Hostel's; move it away, or choose another directory with --data`)
+  if (application !== APPLICATION_ID && !isEmpty)
+    throw new StoreError(`${file} is a database, but not Hostel's; move it away, or choose another directory with --data`)
   if (present > migrations.length) {
-    throw new StoreError(`${file} was written by a newer Hostel (schema ${present}; this one knows ${migrations.length}); start that version, or restore a backup from before it`)
+    throw new StoreError(
+      `${file} was written by a newer Hostel (schema ${present}; this one knows ${migrations.length}); start that version, or restore a backup from before it`,
+    )
   }
   if (isEmpty) database.exec(`PRAGMA application_id = ${APPLICATION_ID}`)
   for (const migration of migrations.slice(present)) {

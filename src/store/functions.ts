@@ -76,7 +76,11 @@ export function functionStore(database: DatabaseSync): FunctionStore {
   const sql = statements(database)
 
   function read(tenant: string, name: string): StoredFunction | undefined {
-    const found = row<{ created_at_ms: number; deployed_at_ms: number }>(sql('SELECT created_at_ms, deployed_at_ms FROM functions WHERE tenant = ? AND name = ?'), tenant, name)
+    const found = row<{ created_at_ms: number; deployed_at_ms: number }>(
+      sql('SELECT created_at_ms, deployed_at_ms FROM functions WHERE tenant = ? AND name = ?'),
+      tenant,
+      name,
+    )
     if (!found) return undefined
     const aliases = rows<{ alias: string; version: number }>(sql('SELECT alias, version FROM aliases WHERE tenant = ? AND function = ?'), tenant, name)
     const versions = rows<VersionRow>(sql(`SELECT ${VERSION_COLUMNS} FROM versions WHERE tenant = ? AND function = ? ORDER BY version DESC`), tenant, name)
@@ -186,7 +190,9 @@ export function functionStore(database: DatabaseSync): FunctionStore {
     },
 
     async forgetVersionNumbers(beforeMs) {
-      sql('DELETE FROM version_numbers WHERE changed_at_ms < ? AND NOT EXISTS (SELECT 1 FROM functions f WHERE f.tenant = version_numbers.tenant AND f.name = version_numbers.function)').run(beforeMs)
+      sql(
+        'DELETE FROM version_numbers WHERE changed_at_ms < ? AND NOT EXISTS (SELECT 1 FROM functions f WHERE f.tenant = version_numbers.tenant AND f.name = version_numbers.function)',
+      ).run(beforeMs)
     },
   }
 }

@@ -41,7 +41,11 @@ describe('the control API', () => {
   it('is described by docs/reference/openapi.json', async () => {
     const document = `${JSON.stringify(await (await control.request('GET', '/openapi.json', { token: null })).json(), null, 2)}\n`
     if (process.env['UPDATE_OPENAPI'] === 'yes') writeFileSync(golden, document)
-    assert.equal(document, readFileSync(golden, 'utf8'), 'the API has changed: run `UPDATE_OPENAPI=yes npm test -- test/control/api.test.ts`, and look at the difference before you commit it')
+    assert.equal(
+      document,
+      readFileSync(golden, 'utf8'),
+      'the API has changed: run `UPDATE_OPENAPI=yes npm test -- test/control/api.test.ts`, and look at the difference before you commit it',
+    )
   })
 
   it('tells what the server is', async () => {
@@ -49,13 +53,20 @@ describe('the control API', () => {
     assert.equal(system.gatewayUrl, 'http://127.0.0.1:8080')
     assert.equal(system.apiUrl, control.url)
     assert.equal(system.gatewayConnected, true)
-    assert.deepEqual(system.runtimes.map(({ name }) => name), ['nodejs24', 'python3'])
+    assert.deepEqual(
+      system.runtimes.map(({ name }) => name),
+      ['nodejs24', 'python3'],
+    )
   })
 
   it('deploys code, tells the gateway, and answers with where it is', async () => {
     gateway.changes.length = 0
     const { digest } = await upload({ 'index.ts': 'v1' })
-    const deployed = await control.json<Deployed>('POST', '/v1/tenants/default/functions/hello/versions', { code: digest, env: { B: '2', A: 'secret' }, timeoutMs: 1_000 })
+    const deployed = await control.json<Deployed>('POST', '/v1/tenants/default/functions/hello/versions', {
+      code: digest,
+      env: { B: '2', A: 'secret' },
+      timeoutMs: 1_000,
+    })
     assert.equal(deployed.version, 1)
     assert.equal(deployed.unchanged, false)
     assert.equal(deployed.contract, 'fetch')
@@ -73,7 +84,11 @@ describe('the control API', () => {
   it('does nothing when code and configuration are those of the live version', async () => {
     const before = gateway.prepared.length
     const { digest } = await upload({ 'index.ts': 'v1' })
-    const again = await control.json<Deployed>('POST', '/v1/tenants/default/functions/hello/versions', { code: digest, env: { A: 'secret', B: '2' }, timeoutMs: 1_000 })
+    const again = await control.json<Deployed>('POST', '/v1/tenants/default/functions/hello/versions', {
+      code: digest,
+      env: { A: 'secret', B: '2' },
+      timeoutMs: 1_000,
+    })
     assert.equal(again.unchanged, true)
     assert.equal(again.version, 1)
     assert.equal(gateway.prepared.length, before)
@@ -107,34 +122,55 @@ describe('the control API', () => {
     assert.deepEqual((await plan('hello', { code: digest, timeoutMs: 1_000 })).changes, [{ field: 'env.A', kind: 'removed' }])
     const fresh = await plan('not-there-yet', { code: digest })
     assert.equal(fresh.live, null)
-    assert.deepEqual(fresh.changes.find(({ field }) => field === 'handler'), { field: 'handler', kind: 'added', to: 'index.ts' })
+    assert.deepEqual(
+      fresh.changes.find(({ field }) => field === 'handler'),
+      { field: 'handler', kind: 'added', to: 'index.ts' },
+    )
     await control.json('POST', '/v1/tenants/default/functions/hello/plan', { code: other, runtime: 'cobol' }, 400)
     assert.deepEqual(await control.json<FunctionDetail>('GET', '/v1/tenants/default/functions/hello'), before)
     await control.json('GET', '/v1/tenants/default/functions/not-there-yet', undefined, 404)
   })
 
   it('keeps what is live when the new version does not start, and says why', async () => {
-    gateway.answer = () => ({ error: { code: 'init_failed', message: 'it failed', guest: { kind: 'init', name: 'SyntaxError', message: 'Unexpected token', file: 'index.ts', line: 3, column: 7 }, facts: { x: 1 } } })
+    gateway.answer = () => ({
+      error: {
+        code: 'init_failed',
+        message: 'it failed',
+        guest: { kind: 'init', name: 'SyntaxError', message: 'Unexpected token', file: 'index.ts', line: 3, column: 7 },
+        facts: { x: 1 },
+      },
+    })
     const { digest } = await upload({ 'index.ts': 'broken' })
     const problem = await control.json<Problem>('POST', '/v1/tenants/default/functions/hello/versions', { code: digest }, 422)
     gateway.answer = () => ({ contract: 'event', initMs: 1 })
     assert.equal(problem.code, 'init_failed')
     assert.equal(problem.detail, 'version 3 did not start and was not kept; version 2 stays live. SyntaxError: Unexpected token, at index.ts:3:7')
-    assert.deepEqual((problem.facts?.['guest'] as { line: number }).line, 3)
+    assert.deepEqual(problem.facts?.['guest'], { kind: 'init', name: 'SyntaxError', message: 'Unexpected token', file: 'index.ts', line: 3, column: 7 })
     const detail = await control.json<FunctionDetail>('GET', '/v1/tenants/default/functions/hello')
     assert.equal(detail.aliases['live'], 2)
-    assert.deepEqual(detail.versions.map(({ version }) => version), [2, 1])
+    assert.deepEqual(
+      detail.versions.map(({ version }) => version),
+      [2, 1],
+    )
     // A number is never used again: sandboxes go by it.
     assert.equal((await deploy(control, 'hello', { 'index.ts': 'mended' })).version, 4)
   })
 
   it('brings the last of several deploys at once live', async () => {
     const { digest } = await upload({ 'index.ts': 'many' })
+    // The earlier ones take longer to start.
+    gateway.answer = async ({ version }) => {
+      await new Promise((resolve) => setTimeout(resolve, (6 - version) * 30))
+      return { contract: 'event', initMs: 1 }
+    }
     const versions = await Promise.all(
       [1, 2, 3, 4, 5].map((n) => control.json<Deployed>('POST', '/v1/tenants/default/functions/many/versions', { code: digest, env: { N: String(n) } })),
     )
     const detail = await control.json<FunctionDetail>('GET', '/v1/tenants/default/functions/many')
-    assert.deepEqual(versions.map(({ version }) => version).sort(), [1, 2, 3, 4, 5])
+    assert.deepEqual(
+      versions.map(({ version }) => version).sort((a, b) => a - b),
+      [1, 2, 3, 4, 5],
+    )
     assert.equal(detail.aliases['live'], 5)
   })
 
@@ -191,7 +227,10 @@ describe('the control API', () => {
     assert.equal(((await large.json()) as Problem).code, 'request_too_large')
     const text = await control.request('POST', path, { body: 'code=1', headers: { 'content-type': 'text/plain' } })
     assert.equal(text.status, 400)
-    const archive = await control.request('PUT', '/v1/tenants/default/code', { body: await archiveOf({ 'index.ts': '' }), headers: { 'content-type': 'application/octet-stream' } })
+    const archive = await control.request('PUT', '/v1/tenants/default/code', {
+      body: await archiveOf({ 'index.ts': '' }),
+      headers: { 'content-type': 'application/octet-stream' },
+    })
     assert.equal(archive.status, 400)
     assert.match(((await archive.json()) as Problem).detail ?? '', /code is application\/gzip/)
   })
@@ -200,7 +239,10 @@ describe('the control API', () => {
     const names: string[] = []
     let after: string | null = null
     do {
-      const page: { functions: { name: string; live: number }[]; next: string | null } = await control.json('GET', `/v1/tenants/default/functions?limit=1${after ? `&after=${after}` : ''}`)
+      const page: { functions: { name: string; live: number }[]; next: string | null } = await control.json(
+        'GET',
+        `/v1/tenants/default/functions?limit=1${after ? `&after=${after}` : ''}`,
+      )
       assert.equal(page.functions.length, 1)
       names.push(page.functions[0]!.name)
       after = page.next
@@ -209,8 +251,16 @@ describe('the control API', () => {
   })
 
   it('explains an invocation, with the count of its lines', async () => {
-    const record = recordOf({ outcome: 'handler_error', status: 500, detail: { explanation: 'the function threw: Error: no, at index.ts:2', guest: { name: 'Error' } } })
-    await gateway.link.call('batch', { records: [record], logs: [lineOf({ invocation: record.id }), lineOf({ invocation: record.id }), lineOf()] }, { timeoutMs: 5_000 })
+    const record = recordOf({
+      outcome: 'handler_error',
+      status: 500,
+      detail: { explanation: 'the function threw: Error: no, at index.ts:2', guest: { name: 'Error' } },
+    })
+    await gateway.link.call(
+      'batch',
+      { records: [record], logs: [lineOf({ invocation: record.id }), lineOf({ invocation: record.id }), lineOf()] },
+      { timeoutMs: 5_000 },
+    )
     const shown = await control.json<InvocationDetail>('GET', `/v1/tenants/default/invocations/${record.id}`)
     const { explanation, logLines, ...kept } = shown
     assert.deepEqual(kept, record)
@@ -226,23 +276,50 @@ describe('the control API', () => {
     await gateway.link.call('batch', { records, logs: [] }, { timeoutMs: 5_000 })
     type Page = { invocations: { id: string }[]; next: string | null }
     const many = await control.json<Page>('GET', '/v1/tenants/default/invocations?function=many')
-    assert.deepEqual(many.invocations.map(({ id }) => id), [records[2]!.id, records[0]!.id])
+    assert.deepEqual(
+      many.invocations.map(({ id }) => id),
+      [records[2]!.id, records[0]!.id],
+    )
     assert.equal(many.next, null)
     const first = await control.json<Page>('GET', '/v1/tenants/default/invocations?limit=2')
-    assert.deepEqual(first.invocations.map(({ id }) => id), [records[2]!.id, records[1]!.id])
+    assert.deepEqual(
+      first.invocations.map(({ id }) => id),
+      [records[2]!.id, records[1]!.id],
+    )
     const second = await control.json<Page>('GET', `/v1/tenants/default/invocations?limit=1&before=${first.next}`)
-    assert.deepEqual(second.invocations.map(({ id }) => id), [records[0]!.id])
+    assert.deepEqual(
+      second.invocations.map(({ id }) => id),
+      [records[0]!.id],
+    )
     const detail = await control.json<FunctionDetail>('GET', '/v1/tenants/default/functions/many')
     assert.deepEqual(detail.lastHour, { invocations: 2, errors: 1 })
   })
 
   it('shows the sandboxes of the tenant and the spares', async () => {
     const sandbox: SandboxInfo = {
-      sandbox: 1, state: 'spare', runtime: 'nodejs24', memoryMiB: 256, isolation: 'namespace', tenant: null, function: null, version: null, inFlight: 0, invocations: 0, startedAtMs: 1, memoryBytes: null,
+      sandbox: 1,
+      state: 'spare',
+      runtime: 'nodejs24',
+      memoryMiB: 256,
+      isolation: 'namespace',
+      tenant: null,
+      function: null,
+      version: null,
+      inFlight: 0,
+      invocations: 0,
+      startedAtMs: 1,
+      memoryBytes: null,
     }
-    gateway.sandboxes = [sandbox, { ...sandbox, sandbox: 2, tenant: 'default', function: 'hello', version: 1 }, { ...sandbox, sandbox: 3, tenant: 'other', function: 'x', version: 1 }]
+    gateway.sandboxes = [
+      sandbox,
+      { ...sandbox, sandbox: 2, tenant: 'default', function: 'hello', version: 1 },
+      { ...sandbox, sandbox: 3, tenant: 'other', function: 'x', version: 1 },
+    ]
     const { sandboxes } = await control.json<{ sandboxes: SandboxInfo[] }>('GET', '/v1/tenants/default/sandboxes')
-    assert.deepEqual(sandboxes.map((one) => one.sandbox), [1, 2])
+    assert.deepEqual(
+      sandboxes.map((one) => one.sandbox),
+      [1, 2],
+    )
   })
 
   it('does not answer a request without a Host', async () => {

@@ -39,7 +39,11 @@ export interface TestControl {
   log(): string
   /** Gives it a link, and waits for the routes. */
   connectGateway(): Promise<StandInGateway>
-  request(method: string, path: string, options?: { body?: unknown; token?: string | null; headers?: Record<string, string>; signal?: AbortSignal }): Promise<Response>
+  request(
+    method: string,
+    path: string,
+    options?: { body?: unknown; token?: string | null; headers?: Record<string, string>; signal?: AbortSignal },
+  ): Promise<Response>
   /** A request whose answer is JSON; throws when its status is not the expected one. */
   json<T = Record<string, unknown>>(method: string, path: string, body?: unknown, status?: number): Promise<T>
   /** kill -9, and waits until it is gone. */
@@ -94,7 +98,11 @@ export async function startControl(dataDir: string, settings: Partial<ChildSetti
       const isRaw = body instanceof Uint8Array || typeof body === 'string'
       return fetch(`${url}${path}`, {
         method,
-        headers: { ...(token !== null && { authorization: `Bearer ${token}` }), ...(body !== undefined && !isRaw && { 'content-type': 'application/json' }), ...headers },
+        headers: {
+          ...(token !== null && { authorization: `Bearer ${token}` }),
+          ...(body !== undefined && !isRaw && { 'content-type': 'application/json' }),
+          ...headers,
+        },
         ...(body !== undefined && { body: isRaw ? (body as string) : JSON.stringify(body) }),
         ...(signal && { signal }),
       })
@@ -194,7 +202,12 @@ export async function gzipped(stream: NodeJS.ReadableStream): Promise<Buffer> {
 }
 
 /** Uploads files and makes a version of them. */
-export async function deploy(control: TestControl, name: string, files: Record<string, string>, config: Record<string, unknown> = {}): Promise<{ version: number; codeDigest: string; unchanged: boolean }> {
+export async function deploy(
+  control: TestControl,
+  name: string,
+  files: Record<string, string>,
+  config: Record<string, unknown> = {},
+): Promise<{ version: number; codeDigest: string; unchanged: boolean }> {
   const upload = await control.request('PUT', '/v1/tenants/default/code', { body: await archiveOf(files), headers: { 'content-type': 'application/gzip' } })
   if (upload.status !== 200) throw new Error(`upload answered ${upload.status}: ${await upload.text()}`)
   const { digest } = (await upload.json()) as { digest: string }
@@ -211,13 +224,40 @@ export function newId(atMs = Date.now()): string {
 
 export function recordOf(changes: Partial<InvocationRecord> = {}): InvocationRecord {
   return {
-    id: newId(), tenant: 'default', function: 'hello', version: 1, sandbox: 7, method: 'GET', path: '/', status: 200, outcome: 'ok', start: 'spare',
-    startedAtMs: Date.now(), acquireMs: 1.5, forwardMs: 3.25, totalMs: 4.75, requestBytes: 0, responseBytes: 5, detail: null, ...changes,
+    id: newId(),
+    tenant: 'default',
+    function: 'hello',
+    version: 1,
+    sandbox: 7,
+    method: 'GET',
+    path: '/',
+    status: 200,
+    outcome: 'ok',
+    start: 'spare',
+    startedAtMs: Date.now(),
+    acquireMs: 1.5,
+    forwardMs: 3.25,
+    totalMs: 4.75,
+    requestBytes: 0,
+    responseBytes: 5,
+    detail: null,
+    ...changes,
   }
 }
 
 let nextSequence = 0
 export function lineOf(changes: Partial<LogLine> = {}): LogLine {
   nextSequence += 1
-  return { tenant: 'default', function: 'hello', version: 1, sandbox: 7, invocation: null, sequence: nextSequence, atMs: Date.now(), level: 'stdout', text: `line ${nextSequence}`, ...changes }
+  return {
+    tenant: 'default',
+    function: 'hello',
+    version: 1,
+    sandbox: 7,
+    invocation: null,
+    sequence: nextSequence,
+    atMs: Date.now(),
+    level: 'stdout',
+    text: `line ${nextSequence}`,
+    ...changes,
+  }
 }

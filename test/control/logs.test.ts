@@ -27,7 +27,10 @@ describe('reading logs', () => {
   const write = (logs: LogLine[]): Promise<unknown> => gateway.link.call('batch', { records: [], logs }, { timeoutMs: 10_000 })
   const read = async (path: string): Promise<LogLine[]> => {
     const text = await (await control.request('GET', `/v1/tenants/default/functions/${path}`)).text()
-    return text.split('\n').filter((line) => line !== '').map((line) => JSON.parse(line) as LogLine)
+    return text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as LogLine)
   }
 
   /** Opens a stream of lines that is read only as far as the test asks. */
@@ -81,7 +84,10 @@ describe('reading logs', () => {
     writing = false
     await writer
     follower.close()
-    assert.deepEqual(seen.map(({ sequence }) => sequence), all.slice(0, 3_000).map(({ sequence }) => sequence))
+    assert.deepEqual(
+      seen.map(({ sequence }) => sequence),
+      all.slice(0, 3_000).map(({ sequence }) => sequence),
+    )
   })
 
   it('gives the lines of one invocation, those since a time, and the newest so many', async () => {
@@ -94,7 +100,8 @@ describe('reading logs', () => {
       lineOf({ function: 'filter', atMs: nowMs - 20_000, invocation: id }),
     ]
     await write([...lines, lineOf({ function: 'other', invocation: id })])
-    const sequences = async (query: string): Promise<number[]> => (await read(`filter/logs?${query}`)).map(({ sequence }) => lines.findIndex((line) => line.sequence === sequence))
+    const sequences = async (query: string): Promise<number[]> =>
+      (await read(`filter/logs?${query}`)).map(({ sequence }) => lines.findIndex((line) => line.sequence === sequence))
     assert.deepEqual(await read('filter/logs'), lines)
     assert.deepEqual(await sequences(`invocation=${id}`), [1, 3])
     assert.deepEqual(await sequences(`since=${nowMs - 30_000}`), [2, 3])
@@ -130,7 +137,10 @@ describe('reading logs', () => {
     }
     assert.ok(dropped > 0)
     assert.equal(seen.length + dropped, 20_000)
-    assert.deepEqual(seen.map(({ sequence }) => sequence), seen.map(({ sequence }) => sequence).sort((a, b) => a - b))
+    assert.deepEqual(
+      seen.map(({ sequence }) => sequence),
+      seen.map(({ sequence }) => sequence).sort((a, b) => a - b),
+    )
     slow.close()
     quick.close()
   })

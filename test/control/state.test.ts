@@ -23,8 +23,17 @@ test('what was deployed is there after kill -9, and is pushed to the next gatewa
       aliases: { live: 1 },
       versions: [
         {
-          tenant: 'default', function: 'hello', version: 1, codeDigest: deployed.codeDigest, runtime: 'nodejs24', handler: 'index.ts', memoryMiB: 512,
-          timeoutMs: 30_000, concurrency: 10, env: { GREETING: 'hi' }, contract: 'fetch',
+          tenant: 'default',
+          function: 'hello',
+          version: 1,
+          codeDigest: deployed.codeDigest,
+          runtime: 'nodejs24',
+          handler: 'index.ts',
+          memoryMiB: 512,
+          timeoutMs: 30_000,
+          concurrency: 10,
+          env: { GREETING: 'hi' },
+          contract: 'fetch',
         },
       ],
     })
@@ -67,7 +76,12 @@ test('records and lines of an answered batch are there after kill -9 in the midd
       assert.equal(record.logLines, 1)
     }
     const text = await (await second.request('GET', '/v1/tenants/default/functions/hello/logs?limit=10000')).text()
-    const sequences = new Set(text.trim().split('\n').map((line) => (JSON.parse(line) as { sequence: number }).sequence))
+    const sequences = new Set(
+      text
+        .trim()
+        .split('\n')
+        .map((line) => (JSON.parse(line) as { sequence: number }).sequence),
+    )
     const missing = acknowledged.slice(-5_000).filter((id) => !sequences.has(sent.get(id)!))
     assert.deepEqual(missing, [])
   } finally {
@@ -89,7 +103,13 @@ test('a batch that comes again after a broken link is there once', async () => {
     const gateway = await second.connectGateway()
     await gateway.link.call('batch', { records: [...batch.records, recordOf()], logs: [...batch.logs, lineOf({ text: 'three times' })] }, { timeoutMs: 5_000 })
     const text = await (await second.request('GET', '/v1/tenants/default/functions/hello/logs')).text()
-    assert.deepEqual(text.trim().split('\n').map((line) => (JSON.parse(line) as { text: string }).text), ['once', 'twice', 'three times'])
+    assert.deepEqual(
+      text
+        .trim()
+        .split('\n')
+        .map((line) => (JSON.parse(line) as { text: string }).text),
+      ['once', 'twice', 'three times'],
+    )
     const detail = await second.json<{ lastHour: { invocations: number } }>('GET', '/v1/tenants/default/functions/hello')
     assert.equal(detail.lastHour.invocations, 2)
   } finally {
@@ -106,7 +126,10 @@ test('leftovers of an interrupted upload are gone after the next start', async (
     },
   })
   const upload = fetch(`${first.url}/v1/tenants/default/code`, {
-    method: 'PUT', body: half, duplex: 'half', headers: { authorization: 'Bearer a-token-for-tests-only', 'content-type': 'application/gzip' },
+    method: 'PUT',
+    body: half,
+    duplex: 'half',
+    headers: { authorization: 'Bearer a-token-for-tests-only', 'content-type': 'application/gzip' },
   })
   upload.catch(() => {})
   while (readdirSync(join(directory.path, 'tmp')).length === 0) await new Promise((resolve) => setTimeout(resolve, 5))

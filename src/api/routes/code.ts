@@ -9,7 +9,11 @@ import type { Api } from '../server.ts'
 import { validatorCompiler } from '../validation.ts'
 
 /** The archive arrives as a stream, which no schema can look into; for the description only. */
-const Archive = Type.Unsafe<Readable>({ type: 'string', format: 'binary', description: 'a tar archive, gzipped, of files and directories relative to the code\'s root; links are refused' })
+const Archive = Type.Unsafe<Readable>({
+  type: 'string',
+  format: 'binary',
+  description: "a tar archive, gzipped, of files and directories relative to the code's root; links are refused",
+})
 
 export function codeRoutes(api: Api, context: ApiContext): void {
   api.put(

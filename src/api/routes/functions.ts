@@ -19,7 +19,8 @@ export function functionRoutes(api: Api, context: ApiContext): void {
       schema: {
         operationId: 'deploy',
         summary: 'Make a version of uploaded code, start it once, and make it live',
-        description: 'Answers when the version has started. One that fails to start is not kept (422 with the function\'s own error), and what was live stays so.',
+        description:
+          "Answers when the version has started. One that fails to start is not kept (422 with the function's own error), and what was live stays so.",
         tags: ['functions'],
         params: FunctionParams,
         body: NewVersion,
@@ -30,7 +31,14 @@ export function functionRoutes(api: Api, context: ApiContext): void {
       const startMs = performance.now()
       const { tenant, name } = request.params
       const { version, unchanged, initMs } = await deployer.deploy(tenant, name, request.body)
-      return { tenant, function: name, unchanged, ...shownVersion(version), urls: urls.of(tenant, name), timings: { initMs, totalMs: performance.now() - startMs } }
+      return {
+        tenant,
+        function: name,
+        unchanged,
+        ...shownVersion(version),
+        urls: urls.of(tenant, name),
+        timings: { initMs, totalMs: performance.now() - startMs },
+      }
     },
   )
 
@@ -40,7 +48,8 @@ export function functionRoutes(api: Api, context: ApiContext): void {
       schema: {
         operationId: 'planDeploy',
         summary: 'What a deploy of this version would change; changes nothing',
-        description: 'The code need not be uploaded yet: its digest is enough. Runtime and handler are left out of the changes then, where they are to be found in the code.',
+        description:
+          'The code need not be uploaded yet: its digest is enough. Runtime and handler are left out of the changes then, where they are to be found in the code.',
         tags: ['functions'],
         params: FunctionParams,
         body: NewVersion,
@@ -52,7 +61,16 @@ export function functionRoutes(api: Api, context: ApiContext): void {
 
   api.get(
     '/v1/tenants/:tenant/functions',
-    { schema: { operationId: 'listFunctions', summary: 'Functions by name', tags: ['functions'], params: TenantParams, querystring: ListQuery, response: { 200: Functions } } },
+    {
+      schema: {
+        operationId: 'listFunctions',
+        summary: 'Functions by name',
+        tags: ['functions'],
+        params: TenantParams,
+        querystring: ListQuery,
+        response: { 200: Functions },
+      },
+    },
     async (request) => {
       const { tenant } = request.params
       const limit = request.query.limit ?? pageDefault
@@ -68,7 +86,15 @@ export function functionRoutes(api: Api, context: ApiContext): void {
 
   api.get(
     '/v1/tenants/:tenant/functions/:name',
-    { schema: { operationId: 'getFunction', summary: 'A function with its versions and how it fared lately', tags: ['functions'], params: FunctionParams, response: { 200: FunctionDetail } } },
+    {
+      schema: {
+        operationId: 'getFunction',
+        summary: 'A function with its versions and how it fared lately',
+        tags: ['functions'],
+        params: FunctionParams,
+        response: { 200: FunctionDetail },
+      },
+    },
     async (request) => {
       const { tenant, name } = request.params
       const found = await store.functions.get(tenant, name)
@@ -87,7 +113,15 @@ export function functionRoutes(api: Api, context: ApiContext): void {
 
   api.delete(
     '/v1/tenants/:tenant/functions/:name',
-    { schema: { operationId: 'deleteFunction', summary: 'Remove a function with all its versions', tags: ['functions'], params: FunctionParams, response: { 200: Removed } } },
+    {
+      schema: {
+        operationId: 'deleteFunction',
+        summary: 'Remove a function with all its versions',
+        tags: ['functions'],
+        params: FunctionParams,
+        response: { 200: Removed },
+      },
+    },
     async (request) => {
       const { tenant, name } = request.params
       if (!(await deployer.remove(tenant, name))) throw unknownFunction(tenant, name)

@@ -10,11 +10,25 @@ export function invocationRoutes(api: Api, context: ApiContext): void {
 
   api.get(
     '/v1/tenants/:tenant/invocations',
-    { schema: { operationId: 'listInvocations', summary: 'Invocations, newest first', tags: ['invocations'], params: TenantParams, querystring: InvocationsQuery, response: { 200: Invocations } } },
+    {
+      schema: {
+        operationId: 'listInvocations',
+        summary: 'Invocations, newest first',
+        tags: ['invocations'],
+        params: TenantParams,
+        querystring: InvocationsQuery,
+        response: { 200: Invocations },
+      },
+    },
     async (request) => {
       const { limit = pageDefault, before } = request.query
       // One more than asked for tells whether there is a next page.
-      const found = await records.list({ tenant: request.params.tenant, limit: limit + 1, ...(request.query.function && { function: request.query.function }), ...(before && { before }) })
+      const found = await records.list({
+        tenant: request.params.tenant,
+        limit: limit + 1,
+        ...(request.query.function && { function: request.query.function }),
+        ...(before && { before }),
+      })
       const shown = found.slice(0, limit)
       return { invocations: shown, next: found.length > limit ? shown.at(-1)!.id : null }
     },
@@ -22,7 +36,15 @@ export function invocationRoutes(api: Api, context: ApiContext): void {
 
   api.get(
     '/v1/tenants/:tenant/invocations/:id',
-    { schema: { operationId: 'getInvocation', summary: 'What became of an invocation, explained', tags: ['invocations'], params: InvocationParams, response: { 200: InvocationDetail } } },
+    {
+      schema: {
+        operationId: 'getInvocation',
+        summary: 'What became of an invocation, explained',
+        tags: ['invocations'],
+        params: InvocationParams,
+        response: { 200: InvocationDetail },
+      },
+    },
     async (request) => {
       const { tenant, id } = request.params
       const record = await records.get(tenant, id)

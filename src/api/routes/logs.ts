@@ -20,7 +20,7 @@ export function logRoutes(api: Api, context: ApiContext): void {
     {
       schema: {
         operationId: 'readLogs',
-        summary: 'Lines of a function\'s log in order, one JSON object a line (see LogLine)',
+        summary: "Lines of a function's log in order, one JSON object a line (see LogLine)",
         description: 'The newest `limit` lines that fit, and with `follow` those that come, until the reader goes. `since` is a time in epoch milliseconds.',
         tags: ['invocations'],
         params: FunctionParams,

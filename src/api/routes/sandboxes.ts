@@ -6,7 +6,15 @@ import type { Api } from '../server.ts'
 export function sandboxRoutes(api: Api, context: ApiContext): void {
   api.get(
     '/v1/tenants/:tenant/sandboxes',
-    { schema: { operationId: 'listSandboxes', summary: 'Sandboxes of this tenant, and the spares for tokens of all tenants', tags: ['sandboxes'], params: TenantParams, response: { 200: Sandboxes } } },
+    {
+      schema: {
+        operationId: 'listSandboxes',
+        summary: 'Sandboxes of this tenant, and the spares for tokens of all tenants',
+        tags: ['sandboxes'],
+        params: TenantParams,
+        response: { 200: Sandboxes },
+      },
+    },
     async (request) => {
       const seesSpares = request.token?.tenant === null
       const all = await context.gateway.sandboxes()

@@ -11,7 +11,10 @@ const DEPTH_MAX = 64
 /** A path for error messages: short, and nothing in it that a terminal would act on. */
 export function shown(path: string): string {
   const text = JSON.stringify(path.length > 200 ? `${path.slice(0, 200)}…` : path)
-  return text.replace(/[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return text.replace(
+    /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
 }
 
 /**
@@ -27,9 +30,12 @@ export function pathSegments(path: string): string[] {
   if (/[\u0000-\u001f\u007f-\u009f]/.test(path)) refuse('a name with control characters')
   // What the decoder puts in place of bytes that are no UTF-8.
   if (path.includes('\ufffd')) refuse('a name that is not UTF-8')
-  if (path.startsWith('/')) refuse('an absolute path; make the archive with paths relative to the code\'s root')
+  if (path.startsWith('/')) refuse("an absolute path; make the archive with paths relative to the code's root")
   if (Buffer.byteLength(path) > limits.codePathMaxBytes) refuse(`a path of more than ${limits.codePathMaxBytes} bytes`)
-  const segments = path.replace(/^(\.\/)+/, '').replace(/\/$/, '').split('/')
+  const segments = path
+    .replace(/^(\.\/)+/, '')
+    .replace(/\/$/, '')
+    .split('/')
   if (segments.length === 1 && (segments[0] === '.' || segments[0] === '')) return []
   if (segments.length > DEPTH_MAX) refuse(`a path more than ${DEPTH_MAX} directories deep`)
   for (const segment of segments) {

@@ -133,7 +133,8 @@ function bounded(): Transform {
   return new Transform({
     transform(chunk: Buffer, _encoding, done) {
       bytes += chunk.length
-      if (bytes > limits.codeArchiveMaxBytes) done(new HostelError('request_too_large', `the archive is larger than ${limits.codeArchiveMaxBytes / 1024 / 1024} MiB`))
+      if (bytes > limits.codeArchiveMaxBytes)
+        done(new HostelError('request_too_large', `the archive is larger than ${limits.codeArchiveMaxBytes / 1024 / 1024} MiB`))
       else done(null, chunk)
     },
   })

@@ -72,22 +72,60 @@ describe('taking in code', () => {
   })
 
   it('gives the same content the same digest, however it was packed', async () => {
-    const one = await receive(await zipped([{ name: 'a.js', content: '1' }, { name: 'lib/b.js', content: '2' }]))
-    const same = await receive(await zipped([{ name: 'lib/', type: 'directory' }, { name: './lib/b.js', content: '2', mode: 0o600 }, { name: 'a.js', content: '1' }]))
+    const one = await receive(
+      await zipped([
+        { name: 'a.js', content: '1' },
+        { name: 'lib/b.js', content: '2' },
+      ]),
+    )
+    const same = await receive(
+      await zipped([
+        { name: 'lib/', type: 'directory' },
+        { name: './lib/b.js', content: '2', mode: 0o600 },
+        { name: 'a.js', content: '1' },
+      ]),
+    )
     assert.equal(same.digest, one.digest)
-    const digests = await Promise.all([
-      zipped([{ name: 'a.js', content: '1', mode: 0o755 }, { name: 'lib/b.js', content: '2' }]),
-      zipped([{ name: 'a.js', content: '1' }, { name: 'lib/c.js', content: '2' }]),
-      zipped([{ name: 'a.js', content: '2' }, { name: 'lib/b.js', content: '1' }]),
-      zipped([{ name: 'a.js', content: '1' }, { name: 'lib/b.js', content: '2' }, { name: 'more/', type: 'directory' }]),
-    ].map(async (archive) => (await receive(await archive)).digest))
+    const digests = await Promise.all(
+      [
+        zipped([
+          { name: 'a.js', content: '1', mode: 0o755 },
+          { name: 'lib/b.js', content: '2' },
+        ]),
+        zipped([
+          { name: 'a.js', content: '1' },
+          { name: 'lib/c.js', content: '2' },
+        ]),
+        zipped([
+          { name: 'a.js', content: '2' },
+          { name: 'lib/b.js', content: '1' },
+        ]),
+        zipped([
+          { name: 'a.js', content: '1' },
+          { name: 'lib/b.js', content: '2' },
+          { name: 'more/', type: 'directory' },
+        ]),
+      ].map(async (archive) => (await receive(await archive)).digest),
+    )
     assert.equal(new Set([one.digest, ...digests]).size, 5)
   })
 
   const index = { name: 'index.js', content: '' }
   const hostile: { what: string; archive: () => Buffer | Promise<Buffer>; code?: string; says: RegExp }[] = [
-    { what: 'a symbolic link', archive: () => zipped([index, { name: 'a', type: 'symlink', linkname: '/etc/passwd' }]), says: /"a", a symbolic link; links are not supported/ },
-    { what: 'a file through a symbolic link', archive: () => zipped([{ name: 'a', type: 'symlink', linkname: '/tmp' }, { name: 'a/x', content: 'x' }]), says: /a symbolic link/ },
+    {
+      what: 'a symbolic link',
+      archive: () => zipped([index, { name: 'a', type: 'symlink', linkname: '/etc/passwd' }]),
+      says: /"a", a symbolic link; links are not supported/,
+    },
+    {
+      what: 'a file through a symbolic link',
+      archive: () =>
+        zipped([
+          { name: 'a', type: 'symlink', linkname: '/tmp' },
+          { name: 'a/x', content: 'x' },
+        ]),
+      says: /a symbolic link/,
+    },
     { what: 'a hard link', archive: () => zipped([index, { name: 'a', type: 'link', linkname: 'index.js' }]), says: /a hard link/ },
     { what: 'a character device', archive: () => zipped([index, { name: 'a', type: 'character-device' }]), says: /a device/ },
     { what: 'a block device', archive: () => zipped([index, { name: 'a', type: 'block-device' }]), says: /a device/ },
@@ -98,7 +136,11 @@ describe('taking in code', () => {
     { what: 'an absolute path', archive: () => zipped([{ name: '/etc/evil', content: 'x' }]), says: /an absolute path/ },
     { what: 'an absolute path behind a dot', archive: () => zipped([{ name: './/etc/evil', content: 'x' }]), says: /empty or `.` part|absolute/ },
     { what: 'an absolute path in a pax header', archive: () => zipped([{ name: 'a', pax: { path: '/etc/evil' }, content: 'x' }]), says: /an absolute path/ },
-    { what: 'an empty name', archive: async () => gzipSync(renamed(await tarOf([{ name: 'a', content: 'x' }]), Buffer.alloc(0))), says: /an entry without a name/ },
+    {
+      what: 'an empty name',
+      archive: async () => gzipSync(renamed(await tarOf([{ name: 'a', content: 'x' }]), Buffer.alloc(0))),
+      says: /an entry without a name/,
+    },
     { what: 'an empty part', archive: () => zipped([{ name: 'a//b', content: 'x' }]), says: /empty or `.` part/ },
     { what: 'a dot part', archive: () => zipped([{ name: 'a/./b', content: 'x' }]), says: /empty or `.` part/ },
     { what: 'a file as the root', archive: () => zipped([{ name: '.', content: 'x' }]), says: /in the place of the code's root/ },
@@ -109,26 +151,98 @@ describe('taking in code', () => {
     { what: 'a control character', archive: () => zipped([{ name: 'a\u001b[2Jb', content: 'x' }]), says: /control characters/ },
     { what: 'a line break', archive: () => zipped([{ name: 'a\nb', content: 'x' }]), says: /control characters/ },
     { what: 'a NUL in a pax header', archive: () => zipped([{ name: 'a', pax: { path: 'a\0b' }, content: 'x' }]), says: /control characters/ },
-    { what: 'a name that is not UTF-8', archive: async () => gzipSync(renamed(await tarOf([{ name: 'a', content: 'x' }]), Buffer.from([0x61, 0xff, 0xfe]))), says: /not UTF-8/ },
-    { what: 'a file twice', archive: () => zipped([{ name: 'a', content: '1' }, { name: './a', content: '2' }]), says: /"a" twice/ },
-    { what: 'files that differ by case', archive: () => zipped([{ name: 'Read', content: '1' }, { name: 'read', content: '2' }]), says: /"Read" and "read", which differ only by case/ },
-    { what: 'directories that differ by case', archive: () => zipped([{ name: 'Lib/a', content: '1' }, { name: 'lib/b', content: '2' }]), says: /differ only by case/ },
-    { what: 'names that differ by normalisation', archive: () => zipped([{ name: 'caf\u00e9', content: '1' }, { name: 'cafe\u0301', content: '2' }]), says: /Unicode normalisation/ },
-    { what: 'a file under a file', archive: () => zipped([{ name: 'a', content: '1' }, { name: 'a/b', content: '2' }]), says: /"a" both as a file and as a directory/ },
-    { what: 'a file in the place of a directory', archive: () => zipped([{ name: 'a/b', content: '2' }, { name: 'a', content: '1' }]), says: /"a" both as a file and as a directory/ },
+    {
+      what: 'a name that is not UTF-8',
+      archive: async () => gzipSync(renamed(await tarOf([{ name: 'a', content: 'x' }]), Buffer.from([0x61, 0xff, 0xfe]))),
+      says: /not UTF-8/,
+    },
+    {
+      what: 'a file twice',
+      archive: () =>
+        zipped([
+          { name: 'a', content: '1' },
+          { name: './a', content: '2' },
+        ]),
+      says: /"a" twice/,
+    },
+    {
+      what: 'files that differ by case',
+      archive: () =>
+        zipped([
+          { name: 'Read', content: '1' },
+          { name: 'read', content: '2' },
+        ]),
+      says: /"Read" and "read", which differ only by case/,
+    },
+    {
+      what: 'directories that differ by case',
+      archive: () =>
+        zipped([
+          { name: 'Lib/a', content: '1' },
+          { name: 'lib/b', content: '2' },
+        ]),
+      says: /differ only by case/,
+    },
+    {
+      what: 'names that differ by normalisation',
+      archive: () =>
+        zipped([
+          { name: 'caf\u00e9', content: '1' },
+          { name: 'cafe\u0301', content: '2' },
+        ]),
+      says: /Unicode normalisation/,
+    },
+    {
+      what: 'a file under a file',
+      archive: () =>
+        zipped([
+          { name: 'a', content: '1' },
+          { name: 'a/b', content: '2' },
+        ]),
+      says: /"a" both as a file and as a directory/,
+    },
+    {
+      what: 'a file in the place of a directory',
+      archive: () =>
+        zipped([
+          { name: 'a/b', content: '2' },
+          { name: 'a', content: '1' },
+        ]),
+      says: /"a" both as a file and as a directory/,
+    },
     { what: 'no files', archive: () => zipped([{ name: 'a/', type: 'directory' }]), says: /holds no files/ },
     { what: 'nothing', archive: () => Buffer.alloc(0), says: /archive/ },
     { what: 'no gzip', archive: () => tarOf([index]), says: /not a whole gzip file/ },
     { what: 'no tar', archive: () => gzipSync(Buffer.alloc(4_096, 'not a tar archive ')), says: /not a whole tar file/ },
     { what: 'half a gzip file', archive: async () => (await zipped([{ name: 'a', content: long(5_000) }])).subarray(0, 60), says: /not a whole gzip file/ },
-    { what: 'half a tar file', archive: async () => gzipSync((await tarOf([{ name: 'a', content: long(5_000) }])).subarray(0, 2_000)), says: /not a whole tar file/ },
+    {
+      what: 'half a tar file',
+      archive: async () => gzipSync((await tarOf([{ name: 'a', content: long(5_000) }])).subarray(0, 2_000)),
+      says: /not a whole tar file/,
+    },
     { what: 'a header with a wrong checksum', archive: async () => gzipSync(Buffer.from(await tarOf([index])).fill('z', 0, 5)), says: /not a whole tar file/ },
-    { what: 'too many entries', archive: () => zipped(Array.from({ length: limits.codeMaxEntries + 1 }, (_, i) => ({ name: `f${i}` }))), code: 'request_too_large', says: /more than 20000/ },
-    { what: 'one directory too many times', archive: () => zipped(Array.from({ length: limits.codeMaxEntries + 1 }, () => ({ name: 'd/', type: 'directory' as const }))), code: 'request_too_large', says: /more than 20000/ },
+    {
+      what: 'too many entries',
+      archive: () => zipped(Array.from({ length: limits.codeMaxEntries + 1 }, (_, i) => ({ name: `f${i}` }))),
+      code: 'request_too_large',
+      says: /more than 20000/,
+    },
+    {
+      what: 'one directory too many times',
+      archive: () => zipped(Array.from({ length: limits.codeMaxEntries + 1 }, () => ({ name: 'd/', type: 'directory' as const }))),
+      code: 'request_too_large',
+      says: /more than 20000/,
+    },
     { what: 'a gzip bomb', archive: () => gzipSync(Buffer.alloc(400 * 1024 * 1024)), code: 'request_too_large', says: /unpacks to more than 256 MiB/ },
     {
       what: 'a bomb of one file',
-      archive: async () => gzipSync(Buffer.concat([await tarOf([{ name: 'a', pax: { size: String(300 * 1024 * 1024) }, content: '' }]).then((tar) => tar.subarray(0, -1_024)), Buffer.alloc(300 * 1024 * 1024)])),
+      archive: async () =>
+        gzipSync(
+          Buffer.concat([
+            await tarOf([{ name: 'a', pax: { size: String(300 * 1024 * 1024) }, content: '' }]).then((tar) => tar.subarray(0, -1_024)),
+            Buffer.alloc(300 * 1024 * 1024),
+          ]),
+        ),
       code: 'request_too_large',
       says: /unpacks to more than 256 MiB/,
     },
@@ -154,12 +268,14 @@ describe('taking in code', () => {
 
   it('refuses more bytes than an archive may have before it has read them all', async () => {
     let sent = 0
-    const endless = Readable.from((async function* () {
-      for (;;) {
-        sent += 1024 * 1024
-        yield Buffer.alloc(1024 * 1024)
-      }
-    })())
+    const endless = Readable.from(
+      (async function* () {
+        for (;;) {
+          sent += 1024 * 1024
+          yield Buffer.alloc(1024 * 1024)
+        }
+      })(),
+    )
     await assert.rejects(store.receive(endless), /larger than 64 MiB/)
     assert.ok(sent < 70 * 1024 * 1024)
     assert.deepEqual(readdirSync(join(directory, 'tmp')), [])
@@ -172,7 +288,14 @@ describe('taking in code', () => {
     // A global header's attributes stay for all entries after it, each of which copies them.
     global[156] = 'g'.charCodeAt(0)
     global.fill(' ', 148, 156)
-    global.write(`${global.subarray(0, 512).reduce((total, byte) => total + byte, 0).toString(8).padStart(6, '0')}\0 `, 148)
+    global.write(
+      `${global
+        .subarray(0, 512)
+        .reduce((total, byte) => total + byte, 0)
+        .toString(8)
+        .padStart(6, '0')}\0 `,
+      148,
+    )
     const entries = await tarOf(Array.from({ length: 15_000 }, (_, i) => ({ name: `ü${i}` })))
     const hasty = openCodeStore(join(directory, 'hasty'), { unpackTimeoutMs: 2_000 })
     try {

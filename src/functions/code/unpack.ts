@@ -75,7 +75,8 @@ function adder(root: string, tree: Map<string, TreeEntry>): (entry: Entry) => Pr
   function claim(path: string): void {
     const key = foldedPath(path)
     const other = folded.get(key)
-    if (other !== undefined) throw new HostelError('invalid_input', `the archive holds ${shown(other)} and ${shown(path)}, which differ only by case or Unicode normalisation`)
+    if (other !== undefined)
+      throw new HostelError('invalid_input', `the archive holds ${shown(other)} and ${shown(path)}, which differ only by case or Unicode normalisation`)
     if (tree.size >= limits.codeMaxEntries) throw tooManyEntries()
     folded.set(key, path)
   }
@@ -107,11 +108,16 @@ function adder(root: string, tree: Map<string, TreeEntry>): (entry: Entry) => Pr
       return
     }
     if (header.type !== 'file' && header.type !== 'contiguous-file') throw refusedKind(header)
-    if (segments.length === 0) throw new HostelError('invalid_input', `the archive holds ${shown(header.name)}, which would be a file in the place of the code's root`)
+    if (segments.length === 0)
+      throw new HostelError('invalid_input', `the archive holds ${shown(header.name)}, which would be a file in the place of the code's root`)
     const path = segments.join('/')
     addDirectories(segments.slice(0, -1))
     const present = tree.get(path)
-    if (present) throw new HostelError('invalid_input', present.kind === 'file' ? `the archive holds ${shown(path)} twice` : `the archive holds ${shown(path)} both as a file and as a directory`)
+    if (present)
+      throw new HostelError(
+        'invalid_input',
+        present.kind === 'file' ? `the archive holds ${shown(path)} twice` : `the archive holds ${shown(path)} both as a file and as a directory`,
+      )
     claim(path)
     bytes += header.size
     if (bytes > limits.codeUnpackedMaxBytes) throw tooManyBytes()
@@ -129,7 +135,7 @@ async function writeFile(file: string, content: Entry, executable: boolean): Pro
     for await (const chunk of content as AsyncIterable<Buffer>) {
       hash.update(chunk)
       bytes += chunk.length
-      for (let written = 0; written < chunk.length; ) written += writeSync(descriptor, chunk, written)
+      for (let written = 0; written < chunk.length;) written += writeSync(descriptor, chunk, written)
     }
     fchmodSync(descriptor, executable ? 0o755 : 0o644)
     return { digest: hash.digest('hex'), bytes }
@@ -177,7 +183,10 @@ function tooManyEntries(): HostelError {
 
 function refusedKind(header: Header): HostelError {
   const kind = KINDS[header.type] ?? 'something that is neither file nor directory'
-  const advice = header.type === 'symlink' || header.type === 'link' ? '; links are not supported: make the archive with the files they point to (tar --dereference --hard-dereference)' : ''
+  const advice =
+    header.type === 'symlink' || header.type === 'link'
+      ? '; links are not supported: make the archive with the files they point to (tar --dereference --hard-dereference)'
+      : ''
   return new HostelError('invalid_input', `the archive holds ${shown(header.name)}, ${kind}${advice}`)
 }
 

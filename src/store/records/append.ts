@@ -25,7 +25,8 @@ export function appender(database: DatabaseSync): Appender {
   const sql = statements(database)
   // Keyed by tenant, then function: neither can hold a line break.
   const sources = new Map<string, number>()
-  for (const { id, tenant, function: name } of rows<{ id: number; tenant: string; function: string }>(sql('SELECT id, tenant, function FROM sources'))) sources.set(`${tenant}\n${name}`, id)
+  for (const { id, tenant, function: name } of rows<{ id: number; tenant: string; function: string }>(sql('SELECT id, tenant, function FROM sources')))
+    sources.set(`${tenant}\n${name}`, id)
   let lastLine = row<{ id: number | null }>(sql('SELECT max((SELECT max(id) FROM lines WHERE source = sources.id)) AS id FROM sources'))?.id ?? 0
 
   const insertRecord = sql('INSERT OR IGNORE INTO invocations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
@@ -50,8 +51,21 @@ export function appender(database: DatabaseSync): Appender {
     for (const record of records) {
       const source = sourceOf(record.tenant, record.function)
       const { changes } = insertRecord.run(
-        source, idToBytes(record.id), record.version, record.sandbox, record.method, record.path, record.status, record.outcome, record.start,
-        record.startedAtMs, record.acquireMs, record.forwardMs, record.totalMs, record.requestBytes, record.responseBytes,
+        source,
+        idToBytes(record.id),
+        record.version,
+        record.sandbox,
+        record.method,
+        record.path,
+        record.status,
+        record.outcome,
+        record.start,
+        record.startedAtMs,
+        record.acquireMs,
+        record.forwardMs,
+        record.totalMs,
+        record.requestBytes,
+        record.responseBytes,
         record.detail === null ? null : JSON.stringify(record.detail),
       )
       if (Number(changes) === 0) continue
@@ -70,15 +84,25 @@ export function appender(database: DatabaseSync): Appender {
       if (known.has(lineKey(line.sandbox, line.sequence, line.atMs))) continue
       lastLine += 1
       insertLine.run(
-        sourceOf(line.tenant, line.function), lastLine, line.version, line.sandbox, line.invocation === null ? null : idToBytes(line.invocation),
-        line.sequence, line.atMs, line.level, line.text,
+        sourceOf(line.tenant, line.function),
+        lastLine,
+        line.version,
+        line.sandbox,
+        line.invocation === null ? null : idToBytes(line.invocation),
+        line.sequence,
+        line.atMs,
+        line.level,
+        line.text,
       )
     }
   }
 
   /** Keys of the lines that came last, to find those that come again. */
   function recentLines(): Set<string> {
-    const recent = rows<{ sandbox: number; sequence: number; at_ms: number }>(sql('SELECT sandbox, sequence, at_ms FROM sources CROSS JOIN lines ON lines.source = sources.id AND lines.id > ?'), lastLine - REPEAT_WINDOW_LINES)
+    const recent = rows<{ sandbox: number; sequence: number; at_ms: number }>(
+      sql('SELECT sandbox, sequence, at_ms FROM sources CROSS JOIN lines ON lines.source = sources.id AND lines.id > ?'),
+      lastLine - REPEAT_WINDOW_LINES,
+    )
     return new Set(recent.map((line) => lineKey(line.sandbox, line.sequence, line.at_ms)))
   }
 

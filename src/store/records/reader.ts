@@ -125,7 +125,9 @@ export function recordReader(directory: string, onUnreadable: (segment: Segment,
       const open = segments.byNumber(number)
       const source = open && sourceId(open, query.tenant, query.function)
       if (source === undefined) return { numbers, reachedTime: false }
-      const step = open!.sql(`SELECT id, at_ms FROM lines WHERE source = ?1 AND id < ?2 ${invocation.length > 0 ? 'AND invocation = ?3' : ''} ORDER BY id DESC LIMIT ${STEP_LINES}`)
+      const step = open!.sql(
+        `SELECT id, at_ms FROM lines WHERE source = ?1 AND id < ?2 ${invocation.length > 0 ? 'AND invocation = ?3' : ''} ORDER BY id DESC LIMIT ${STEP_LINES}`,
+      )
       const found = rows<{ id: number; at_ms: number }>(step, source, before, ...invocation)
       for (const line of found) {
         if (line.at_ms < sinceMs - ARRIVAL_SLACK_MS) return { numbers, reachedTime: true }
@@ -171,7 +173,8 @@ export function recordReader(directory: string, onUnreadable: (segment: Segment,
           query.function === undefined
             ? rows<{ id: number }>(open.sql('SELECT id FROM sources WHERE tenant = ?'), query.tenant).map(({ id }) => id)
             : [sourceId(open, query.tenant, query.function)].filter((id) => id !== undefined)
-        for (const { source, id } of newestIds(open, sources, before, query.limit - out.length)) out.push(toRecord(row<RecordRow>(open.sql(`${RECORD} s.id = ? AND i.id = ?`), source, id)!))
+        for (const { source, id } of newestIds(open, sources, before, query.limit - out.length))
+          out.push(toRecord(row<RecordRow>(open.sql(`${RECORD} s.id = ? AND i.id = ?`), source, id)!))
         await nextTurn()
       }
       // A record is written when it ends, so that neighbouring segments overlap a little in ids.
@@ -181,7 +184,11 @@ export function recordReader(directory: string, onUnreadable: (segment: Segment,
     async countLines(tenant, invocation) {
       let sum = 0
       for (const open of segments.newestFirst(writtenWithin(invocation))) {
-        const found = row<{ n: number }>(open.sql('SELECT count(*) AS n FROM lines l JOIN sources s ON s.id = l.source WHERE l.invocation = ? AND s.tenant = ?'), idToBytes(invocation), tenant)
+        const found = row<{ n: number }>(
+          open.sql('SELECT count(*) AS n FROM lines l JOIN sources s ON s.id = l.source WHERE l.invocation = ? AND s.tenant = ?'),
+          idToBytes(invocation),
+          tenant,
+        )
         sum += found!.n
       }
       return sum

@@ -26,13 +26,42 @@ describe('records', () => {
 
   const unreadable = (): never => assert.fail('every segment should be readable')
   /** Of the time at which record n begins. */
-  const id = (n: number): string => `00000000-${(1_000_000 + n).toString(16).slice(-4).padStart(4, '0')}-7000-8000-000000000000`.replace('00000000-', `${(1_000_000 + n).toString(16).padStart(12, '0').slice(0, 8)}-`)
+  const id = (n: number): string =>
+    `00000000-${(1_000_000 + n).toString(16).slice(-4).padStart(4, '0')}-7000-8000-000000000000`.replace(
+      '00000000-',
+      `${(1_000_000 + n).toString(16).padStart(12, '0').slice(0, 8)}-`,
+    )
   const record = (n: number, changes: Partial<InvocationRecord> = {}): InvocationRecord => ({
-    id: id(n), tenant: 'default', function: 'f', version: 1, sandbox: null, method: 'GET', path: '/', status: 200, outcome: 'ok', start: null,
-    startedAtMs: 1_000_000 + n, acquireMs: 0.5, forwardMs: 0.25, totalMs: 0.75, requestBytes: 0, responseBytes: 0, detail: null, ...changes,
+    id: id(n),
+    tenant: 'default',
+    function: 'f',
+    version: 1,
+    sandbox: null,
+    method: 'GET',
+    path: '/',
+    status: 200,
+    outcome: 'ok',
+    start: null,
+    startedAtMs: 1_000_000 + n,
+    acquireMs: 0.5,
+    forwardMs: 0.25,
+    totalMs: 0.75,
+    requestBytes: 0,
+    responseBytes: 0,
+    detail: null,
+    ...changes,
   })
   const line = (n: number, changes: Partial<LogLine> = {}): LogLine => ({
-    tenant: 'default', function: 'f', version: 1, sandbox: 1, invocation: null, sequence: n, atMs: 1_000_000 + n, level: 'info', text: `line ${n}`, ...changes,
+    tenant: 'default',
+    function: 'f',
+    version: 1,
+    sandbox: 1,
+    invocation: null,
+    sequence: n,
+    atMs: 1_000_000 + n,
+    level: 'info',
+    text: `line ${n}`,
+    ...changes,
   })
 
   /** Writes batches, each into a segment of its own. */
@@ -47,15 +76,21 @@ describe('records', () => {
   async function sequences(query: Partial<Parameters<ReturnType<typeof recordReader>['lines']>[0]>): Promise<number[]> {
     const reader = recordReader(directory, unreadable)
     const out: number[] = []
-    for await (const portion of reader.lines({ tenant: 'default', function: 'f', limit: 10_000, until: END, ...query })) out.push(...portion.map(({ sequence }) => sequence))
+    for await (const portion of reader.lines({ tenant: 'default', function: 'f', limit: 10_000, until: END, ...query }))
+      out.push(...portion.map(({ sequence }) => sequence))
     reader.close()
     return out
   }
 
   it('are listed newest first across segments, functions and pages', async () => {
-    segmentsOf({ records: [record(1), record(4, { function: 'g' })] }, { records: [record(3), record(2, { function: 'g' }), record(5, { tenant: 'other' })] }, { records: [record(6)] })
+    segmentsOf(
+      { records: [record(1), record(4, { function: 'g' })] },
+      { records: [record(3), record(2, { function: 'g' }), record(5, { tenant: 'other' })] },
+      { records: [record(6)] },
+    )
     const reader = recordReader(directory, unreadable)
-    const list = async (query: { function?: string; before?: string; limit: number }): Promise<string[]> => (await reader.list({ tenant: 'default', ...query })).map((one) => one.id)
+    const list = async (query: { function?: string; before?: string; limit: number }): Promise<string[]> =>
+      (await reader.list({ tenant: 'default', ...query })).map((one) => one.id)
     assert.deepEqual(await list({ limit: 10 }), [6, 4, 3, 2, 1].map(id))
     assert.deepEqual(await list({ function: 'g', limit: 10 }), [4, 2].map(id))
     assert.deepEqual(await list({ limit: 1 }), [6].map(id))
@@ -73,7 +108,8 @@ describe('records', () => {
     assert.deepEqual(await reader.get('default', id(1)), full)
     assert.equal(await reader.countLines('default', id(1)), 1)
     assert.equal(await reader.countLines('other', id(1)), 0)
-    for await (const [only] of reader.lines({ tenant: 'default', function: 'f', limit: 10, until: END })) assert.deepEqual(only, line(1, { invocation: id(1), atMs: 1_000_000.5, text: '\u0000\ud83d\ude00' }))
+    for await (const [only] of reader.lines({ tenant: 'default', function: 'f', limit: 10, until: END }))
+      assert.deepEqual(only, line(1, { invocation: id(1), atMs: 1_000_000.5, text: '\u0000\ud83d\ude00' }))
     reader.close()
   })
 
@@ -95,7 +131,10 @@ describe('records', () => {
 
   it('are counted by minute', async () => {
     const minute = 60_000
-    segmentsOf({ records: [record(1, { startedAtMs: 0 }), record(2, { startedAtMs: 5 * minute, outcome: 'exited' })] }, { records: [record(3, { startedAtMs: 5 * minute + 1 }), record(4, { startedAtMs: 6 * minute })] })
+    segmentsOf(
+      { records: [record(1, { startedAtMs: 0 }), record(2, { startedAtMs: 5 * minute, outcome: 'exited' })] },
+      { records: [record(3, { startedAtMs: 5 * minute + 1 }), record(4, { startedAtMs: 6 * minute })] },
+    )
     const reader = recordReader(directory, unreadable)
     assert.deepEqual(await reader.countSince('default', 'f', 0), { invocations: 4, errors: 1 })
     assert.deepEqual(await reader.countSince('default', 'f', 5 * minute), { invocations: 3, errors: 1 })
@@ -122,7 +161,11 @@ describe('records', () => {
     writeFileSync(listSegments(directory)[0]!.file, 'x'.repeat(10_000))
     const problems: number[] = []
     const reader = recordReader(directory, ({ number }) => problems.push(number))
-    for (let i = 0; i < 2; i++) assert.deepEqual((await reader.list({ tenant: 'default', limit: 10 })).map((one) => one.id), [id(2)])
+    for (let i = 0; i < 2; i++)
+      assert.deepEqual(
+        (await reader.list({ tenant: 'default', limit: 10 })).map((one) => one.id),
+        [id(2)],
+      )
     assert.deepEqual(problems, [1])
     reader.close()
   })
@@ -144,7 +187,10 @@ describe('records', () => {
     assert.equal(position.line, 1)
     await writer.close()
     const reader = recordReader(directory, unreadable)
-    assert.deepEqual((await reader.list({ tenant: 'default', limit: 10 })).map((one) => one.id), [id(2)])
+    assert.deepEqual(
+      (await reader.list({ tenant: 'default', limit: 10 })).map((one) => one.id),
+      [id(2)],
+    )
     reader.close()
     assert.deepEqual(await sequences({}), [3])
   })

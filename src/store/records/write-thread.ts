@@ -79,7 +79,11 @@ function send(message: FromWriter): void {
 
 const opened = openNewest()
 let current = opened.current
-send({ type: 'open', position: { segment: current.segment.number, line: current.appender.append({ records: [], logs: [] }, { mayRepeat: false }) }, ...(opened.problem && { problem: opened.problem }) })
+send({
+  type: 'open',
+  position: { segment: current.segment.number, line: current.appender.append({ records: [], logs: [] }, { mayRepeat: false }) },
+  ...(opened.problem && { problem: opened.problem }),
+})
 
 port.on('message', (message: ToWriter) => {
   if (message.type === 'close') {
