@@ -28,6 +28,8 @@ describe('a listening socket of the keeper', () => {
       try {
         assert.ok(listener.url.startsWith(url), listener.url)
         assert.ok(await reaches(listener.url))
+        if (host === '127.0.0.1' || host === '::1')
+          assert.equal(await reaches(`http://127.0.0.2:${new URL(listener.url).port}`), false, 'it listens where it was not asked to')
       } finally {
         closeSync(listener.fd)
       }

@@ -25,13 +25,13 @@ export function readKey(path: string, key: string): number | undefined {
   return line === undefined ? undefined : Number(line.slice(key.length + 1))
 }
 
-/** SIGKILL to all processes listed in a `cgroup.procs`. */
-export function killListed(procsFile: string): void {
+/** A signal to all processes listed in a `cgroup.procs`. */
+export function signalListed(procsFile: string, signal: NodeJS.Signals): void {
   for (const line of (readIfThere(procsFile) ?? '').split('\n')) {
     // 0: a process of a pid namespace that is not ours.
     if (Number(line) > 1) {
       try {
-        process.kill(Number(line), 'SIGKILL')
+        process.kill(Number(line), signal)
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
       }

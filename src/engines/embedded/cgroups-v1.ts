@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 
-import { groupsIn, killListed, readIfThere, readKey, readNumber, readNumberSoon, removeGroup, untilFrozen, writeIfThere } from './cgroup-files.ts'
+import { groupsIn, readIfThere, readKey, readNumber, readNumberSoon, removeGroup, signalListed, untilFrozen, writeIfThere } from './cgroup-files.ts'
 import type { CgroupLimits, Cgroups, SandboxCgroup } from './cgroups.ts'
 
 export const V1_CONTROLLERS = ['memory', 'pids', 'cpu', 'freezer'] as const
@@ -38,7 +38,7 @@ export function createCgroupsV1(instance: string, mounts: Map<string, string>): 
       for (const controller of V1_CONTROLLERS) {
         for (const name of await groupsIn(roots[controller])) {
           writeIfThere(`${roots.freezer}/${name}/freezer.state`, 'THAWED')
-          killListed(`${roots[controller]}/${name}/cgroup.procs`)
+          signalListed(`${roots[controller]}/${name}/cgroup.procs`, 'SIGKILL')
           await remove(name)
         }
         await removeGroup(roots[controller])
@@ -58,19 +58,32 @@ export function createCgroupsV1(instance: string, mounts: Map<string, string>): 
   function sandboxCgroup(name: string): SandboxCgroup {
     const memory = `${roots.memory}/${name}`
     const frozenState = `${roots.freezer}/${name}/freezer.state`
+    let wanted = false
     return {
       joinFiles: V1_CONTROLLERS.map((controller) => `${roots[controller]}/${name}/cgroup.procs`),
       setCpuWeight: (weight) => writeIfThere(`${roots.cpu}/${name}/cpu.shares`, shares(weight)),
+      // What this freezer holds cannot even be killed: guests would outlive a keeper that dies, and hold its pid namespace and
+      // everybody who waits for that. So it holds them only for as long as it takes to stop them all, none running meanwhile.
       async freeze() {
+        wanted = true
         writeIfThere(frozenState, 'FROZEN')
-        await untilFrozen(() => {
-          const state = readIfThere(frozenState)
-          // A process that was about to fork can hold it in FREEZING until it is asked again.
-          if (state === 'FREEZING') writeIfThere(frozenState, 'FROZEN')
-          return state !== 'FREEZING'
-        })
+        try {
+          await untilFrozen(() => {
+            const state = readIfThere(frozenState)
+            // A process that was about to fork can hold it in FREEZING until it is asked again.
+            if (wanted && state === 'FREEZING') writeIfThere(frozenState, 'FROZEN')
+            return !wanted || state !== 'FREEZING'
+          })
+          if (wanted) signalListed(`${memory}/cgroup.procs`, 'SIGSTOP')
+        } finally {
+          writeIfThere(frozenState, 'THAWED')
+        }
       },
-      thaw: () => writeIfThere(frozenState, 'THAWED'),
+      thaw() {
+        wanted = false
+        writeIfThere(frozenState, 'THAWED')
+        signalListed(`${memory}/cgroup.procs`, 'SIGCONT')
+      },
       memoryBytes: () => readNumberSoon(`${memory}/memory.usage_in_bytes`),
       record: () => ({
         oomKills: readKey(`${memory}/memory.oom_control`, 'oom_kill') ?? 0,
@@ -78,7 +91,7 @@ export function createCgroupsV1(instance: string, mounts: Map<string, string>): 
       }),
       kill() {
         writeIfThere(frozenState, 'THAWED')
-        killListed(`${memory}/cgroup.procs`)
+        signalListed(`${memory}/cgroup.procs`, 'SIGKILL')
       },
       remove: () => remove(name),
     }

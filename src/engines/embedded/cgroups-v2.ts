@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 
-import { groupsIn, killListed, readKey, readNumber, readNumberSoon, removeGroup, untilFrozen, writeIfThere } from './cgroup-files.ts'
+import { groupsIn, readKey, readNumber, readNumberSoon, removeGroup, signalListed, untilFrozen, writeIfThere } from './cgroup-files.ts'
 import type { CgroupLimits, Cgroups, SandboxCgroup } from './cgroups.ts'
 
 export function createCgroupsV2(instance: string, mount: string | undefined): Cgroups {
@@ -69,7 +69,7 @@ export function createCgroupsV2(instance: string, mount: string | undefined): Cg
       record: () => ({ oomKills: readKey(`${group}/memory.events`, 'oom_kill') ?? 0, memoryPeakBytes: readNumber(`${group}/memory.peak`) }),
       kill() {
         if (existsSync(`${group}/cgroup.kill`)) writeIfThere(`${group}/cgroup.kill`, '1')
-        else killListed(`${group}/cgroup.procs`)
+        else signalListed(`${group}/cgroup.procs`, 'SIGKILL')
       },
       remove: () => remove(name),
     }

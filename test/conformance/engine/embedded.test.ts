@@ -74,6 +74,7 @@ engineConformance('embedded', async () => {
     brokenRuntime: 'broken',
     codeDigest: digest,
     strayDigest: stray,
+    pids: async (sandbox) => readFileSync(`/sys/fs/cgroup/memory/hostel/${instance.name}/${sandbox}/cgroup.procs`, 'utf8').trim().split('\n').map(Number),
     async traces() {
       const groups = (await instancesWithCgroups()).includes(instance.name)
         ? readdirSync(`/sys/fs/cgroup/memory/hostel/${instance.name}`, { withFileTypes: true })

@@ -22,6 +22,8 @@ export interface EngineUnderTest extends AsyncDisposable {
   codeDigest: string
   /** A digest whose place is a symbolic link to somewhere else. */
   strayDigest: string
+  /** Host's ids of a sandbox's processes. */
+  pids(sandbox: number): Promise<number[]>
   /** Everything there is of sandboxes now: processes, mounts, groups, files, descriptors. */
   traces(): Promise<string[]>
 }
@@ -188,6 +190,16 @@ export function engineConformance(name: string, open: () => Promise<EngineUnderT
       await under.engine.thaw(guest.id)
       await under.engine.thaw(guest.id)
       assert.ok((await late).value)
+    })
+
+    it('lets a frozen guest die all the same', async () => {
+      const guest = await boot()
+      await guest.ask('orphan')
+      await sleep(100)
+      await under.engine.freeze(guest.id)
+      // What the kernel does to every guest when the keeper dies.
+      for (const pid of await under.pids(guest.id)) process.kill(pid, 'SIGKILL')
+      assert.equal((await guest.exited).signal, 'SIGKILL')
     })
 
     it('tells how much memory each sandbox uses', async () => {
