@@ -14,7 +14,10 @@ forEachRuntime('errors', (runtime) => {
     assert.equal(error.message, 'on purpose')
     assert.deepEqual({ file: error.file, line: error.line }, runtime.failing.handlerThrows)
     assert.doesNotMatch(error.stack!, /\/code\/|\/hostel\//)
-    assert.ok(host.linesOf(call).some((line) => line.startsWith('error ') && line.includes('on purpose')), host.linesOf(call).join('\n'))
+    assert.ok(
+      host.linesOf(call).some((line) => line.startsWith('error ') && line.includes('on purpose')),
+      host.linesOf(call).join('\n'),
+    )
   })
 
   test('the next request after an error is answered', async () => {
@@ -50,7 +53,8 @@ forEachRuntime('errors', (runtime) => {
 
   test('more headers than an answer may have are an invalid response', async () => {
     await using host = await started(runtime)
-    const many = (count: number): string => JSON.stringify({ statusCode: 200, headers: Object.fromEntries(Array.from({ length: count }, (_, i) => [`x-${i}`, 'a'])) })
+    const many = (count: number): string =>
+      JSON.stringify({ statusCode: 200, headers: Object.fromEntries(Array.from({ length: count }, (_, i) => [`x-${i}`, 'a'])) })
     assert.equal((await host.request({ url: '/answer', body: many(limits.responseHeadMaxFields + 1) }).failure()).kind, 'invalid_response')
     const long = JSON.stringify({ statusCode: 200, headers: { 'x-long': 'a'.repeat(limits.responseHeadMaxBytes) } })
     assert.equal((await host.request({ url: '/answer', body: long }).failure()).kind, 'invalid_response')

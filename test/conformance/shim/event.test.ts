@@ -3,7 +3,22 @@ import { test } from 'node:test'
 
 import { forEachRuntime, started } from './suite.ts'
 
-const HEADERS = ['host', 'orders.acme.localhost', 'x-forwarded-for', '203.0.113.9, 10.0.0.1', 'user-agent', 'suite/1', 'accept', 'a', 'accept', 'b', 'cookie', 'one=1; two=2', 'cookie', 'three=3']
+const HEADERS = [
+  'host',
+  'orders.acme.localhost',
+  'x-forwarded-for',
+  '203.0.113.9, 10.0.0.1',
+  'user-agent',
+  'suite/1',
+  'accept',
+  'a',
+  'accept',
+  'b',
+  'cookie',
+  'one=1; two=2',
+  'cookie',
+  'three=3',
+]
 
 forEachRuntime('events over HTTP', (runtime) => {
   test('a request comes as an event of payload format 2.0', async () => {
@@ -15,7 +30,7 @@ forEachRuntime('events over HTTP', (runtime) => {
     assert.equal(event['routeKey'], '$default')
     assert.equal(event['rawPath'], '/event')
     assert.equal(event['rawQueryString'], 'x=1&y=a%20b+c&x=2&empty=&gr%C3%BC%C3%9Fe=%F0%9F%98%80&bad=%zz')
-    assert.deepEqual(event['queryStringParameters'], { x: '1,2', y: 'a b c', empty: '', 'grüße': '😀', bad: '%zz' })
+    assert.deepEqual(event['queryStringParameters'], { x: '1,2', y: 'a b c', empty: '', grüße: '😀', bad: '%zz' })
     assert.deepEqual(event['cookies'], ['one=1', 'two=2', 'three=3'])
     assert.equal(event['isBase64Encoded'], false)
     assert.ok(event['body'] === undefined || event['body'] === null)
@@ -63,7 +78,10 @@ forEachRuntime('events over HTTP', (runtime) => {
     assert.equal(call.header('x-number'), '7')
     assert.equal(call.header('x-latin'), 'é')
     assert.equal(call.header('content-type'), 'text/csv')
-    assert.deepEqual(headers.filter((_, i) => headers[i - 1] === 'set-cookie' && i % 2 === 1), ['a=1; Path=/', 'b=2'])
+    assert.deepEqual(
+      headers.filter((_, i) => headers[i - 1] === 'set-cookie' && i % 2 === 1),
+      ['a=1; Path=/', 'b=2'],
+    )
   })
 
   test('an answer in base64 goes out as bytes', async () => {

@@ -5,7 +5,16 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Socket } from 'node:net'
 
-import { FrameDecoder, encodeFrame, frameFlags, frameTypes, type Frame, type GuestError, type RequestMeta, type SpecialiseMessage } from '../../../src/sandbox/protocol.ts'
+import {
+  FrameDecoder,
+  encodeFrame,
+  frameFlags,
+  frameTypes,
+  type Frame,
+  type GuestError,
+  type RequestMeta,
+  type SpecialiseMessage,
+} from '../../../src/sandbox/protocol.ts'
 import { checkJson, checkLog, type LogFrame } from './rules.ts'
 import { Call } from './call.ts'
 import type { ShimRuntime, SpawnedShim } from './runtimes.ts'
@@ -73,7 +82,17 @@ export class ShimHost {
 
   /** SPECIALISE with a fixture. @throws InitFailed */
   specialise(fixture: string, options: Partial<SpecialiseMessage> = {}): Promise<{ contract: string }> {
-    const message: SpecialiseMessage = { tenant: 'acme', function: 'orders', version: 7, handler: this.runtime.handler(fixture), env: {}, memoryMiB: 256, timeoutMs: 30_000, concurrency: 100, ...options }
+    const message: SpecialiseMessage = {
+      tenant: 'acme',
+      function: 'orders',
+      version: 7,
+      handler: this.runtime.handler(fixture),
+      env: {},
+      memoryMiB: 256,
+      timeoutMs: 30_000,
+      concurrency: 100,
+      ...options,
+    }
     this.specialising = Promise.withResolvers()
     this.raw(encodeFrame(frameTypes.SPECIALISE, 0, 0, JSON.stringify(message)))
     const answer = this.within('SPECIALISED', this.specialising.promise)
@@ -88,7 +107,12 @@ export class ShimHost {
     this.calls.set(stream, call)
     const url = options.url ?? '/hello'
     const meta: RequestMeta = { id: `invocation-${stream}`, deadlineMs: 30_000, ...options.meta }
-    const head = JSON.stringify([options.method ?? (options.body === undefined ? 'GET' : 'POST'), url.startsWith('/') ? `http://orders.acme.localhost${url}` : url, options.headers ?? [], meta])
+    const head = JSON.stringify([
+      options.method ?? (options.body === undefined ? 'GET' : 'POST'),
+      url.startsWith('/') ? `http://orders.acme.localhost${url}` : url,
+      options.headers ?? [],
+      meta,
+    ])
     this.raw(encodeFrame(frameTypes.REQUEST_HEAD, options.body === undefined && !options.open ? frameFlags.END : 0, stream, head))
     if (options.body !== undefined) call.send(Buffer.from(options.body), true)
     return call
@@ -97,7 +121,8 @@ export class ShimHost {
   /** A direct event; the result as JSON. */
   async event(event: unknown): Promise<unknown> {
     const { status, headers, body } = await this.request({ body: JSON.stringify(event), meta: { event: true } }).answer()
-    if (status !== 200 || headers[headers.indexOf('content-type') + 1] !== 'application/json') throw new Error(`an event was answered with ${status} ${headers.join(' ')}`)
+    if (status !== 200 || headers[headers.indexOf('content-type') + 1] !== 'application/json')
+      throw new Error(`an event was answered with ${status} ${headers.join(' ')}`)
     return JSON.parse(body.toString())
   }
 

@@ -6,7 +6,7 @@ import { CUT_MARK } from './rules.ts'
 import { forEachRuntime, started } from './suite.ts'
 
 forEachRuntime('logs', (runtime) => {
-  test('standard output, standard error and each level arrive in order, as the request\'s own', async () => {
+  test("standard output, standard error and each level arrive in order, as the request's own", async () => {
     await using host = await started(runtime)
     const call = host.request({ url: '/levels' })
     await call.answer()
@@ -20,7 +20,10 @@ forEachRuntime('logs', (runtime) => {
     await Promise.all(calls.map((call) => call.answer()))
     for (const [i, call] of calls.entries()) {
       const lines = host.logs.filter((log) => log.stream === call.stream).map((log) => log.text)
-      assert.deepEqual(lines, Array.from({ length: 10 }, (_, n) => `request-${i} ${n}`))
+      assert.deepEqual(
+        lines,
+        Array.from({ length: 10 }, (_, n) => `request-${i} ${n}`),
+      )
     }
   })
 
@@ -67,11 +70,15 @@ forEachRuntime('logs', (runtime) => {
   })
 })
 
-forEachRuntime('threads', (runtime) => {
-  test('an error in a thread of the function\'s own is logged and harms nothing', async () => {
-    await using host = await started(runtime)
-    assert.equal((await host.request({ url: '/thread_error' }).answer()).body.toString(), 'ok')
-    assert.ok(host.logs.some((log) => log.level === 'error' && log.text.includes('in a thread')))
-    assert.equal((await host.request().answer()).status, 200)
-  })
-}, 'threads')
+forEachRuntime(
+  'threads',
+  (runtime) => {
+    test("an error in a thread of the function's own is logged and harms nothing", async () => {
+      await using host = await started(runtime)
+      assert.equal((await host.request({ url: '/thread_error' }).answer()).body.toString(), 'ok')
+      assert.ok(host.logs.some((log) => log.level === 'error' && log.text.includes('in a thread')))
+      assert.equal((await host.request().answer()).status, 200)
+    })
+  },
+  'threads',
+)

@@ -123,5 +123,8 @@ test('python3: no more threads are made than the version may have requests in ha
   await using host = await quirks('quirks.py:pid', 2)
   const results = (await Promise.all(Array.from({ length: 10 }, () => host.event({})))) as [number, number][]
   // The main one, one more, and the reader.
-  assert.ok(results.every(([, threads]) => threads <= 3), JSON.stringify(results))
+  assert.ok(
+    results.every(([, threads]) => threads <= 3),
+    JSON.stringify(results),
+  )
 })

@@ -19,7 +19,7 @@ forEachRuntime('requests', (runtime) => {
 
   test('a body that ends with an empty frame, one in many frames and one with END on its last are the same to the handler', async () => {
     await using host = await started(runtime)
-    const ways = [(['grüße', '', 'last'] as const), (['gr', 'ü', 'ßel', 'ast'] as const), (['grüßelast'] as const)]
+    const ways = [['grüße', '', 'last'] as const, ['gr', 'ü', 'ßel', 'ast'] as const, ['grüßelast'] as const]
     for (const pieces of ways) {
       const call = host.request({ method: 'POST', url: '/echo', open: true })
       for (const piece of pieces) call.send(piece)
@@ -141,14 +141,18 @@ forEachRuntime('requests', (runtime) => {
   })
 })
 
-forEachRuntime('computing', (runtime) => {
-  test('PING and other requests are answered while a handler computes', async () => {
-    await using host = await started(runtime)
-    const busy = host.request({ url: '/compute?ms=1500' })
-    await sleep(100)
-    assert.ok((await host.ping()) < limits.pingTimeoutMs)
-    assert.equal((await host.request().answer()).body.toString(), 'hello')
-    assert.equal(busy.settled, false)
-    await busy.answer()
-  })
-}, 'computes')
+forEachRuntime(
+  'computing',
+  (runtime) => {
+    test('PING and other requests are answered while a handler computes', async () => {
+      await using host = await started(runtime)
+      const busy = host.request({ url: '/compute?ms=1500' })
+      await sleep(100)
+      assert.ok((await host.ping()) < limits.pingTimeoutMs)
+      assert.equal((await host.request().answer()).body.toString(), 'hello')
+      assert.equal(busy.settled, false)
+      await busy.answer()
+    })
+  },
+  'computes',
+)

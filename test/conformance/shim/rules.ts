@@ -31,9 +31,11 @@ export function checkJson(name: string, payload: Buffer): unknown {
 export function checkResponseHead(payload: Buffer): { status: number; headers: string[] } {
   const [status, headers, ...more] = checkJson('RESPONSE_HEAD', payload) as [number, string[], ...unknown[]]
   if (!Number.isInteger(status) || status < 200 || status > 599 || more.length > 0) throw new Error(`RESPONSE_HEAD with status ${status}`)
-  if (!Array.isArray(headers) || headers.length % 2 !== 0 || headers.length > 2 * limits.responseHeadMaxFields) throw new Error('RESPONSE_HEAD whose headers are no flat list')
+  if (!Array.isArray(headers) || headers.length % 2 !== 0 || headers.length > 2 * limits.responseHeadMaxFields)
+    throw new Error('RESPONSE_HEAD whose headers are no flat list')
   for (const [i, text] of headers.entries()) {
-    if (typeof text !== 'string' || !(i % 2 === 0 ? /^[!#$%&'*+\-.^_`|~0-9a-z]+$/ : /^[\t\x20-\x7e\x80-\xff]*$/).test(text)) throw new Error(`a header with ${JSON.stringify(text)}`)
+    if (typeof text !== 'string' || !(i % 2 === 0 ? /^[!#$%&'*+\-.^_`|~0-9a-z]+$/ : /^[\t\x20-\x7e\x80-\xff]*$/).test(text))
+      throw new Error(`a header with ${JSON.stringify(text)}`)
   }
   return { status, headers }
 }
@@ -43,7 +45,8 @@ export function checkGuestError(payload: Buffer): GuestError {
   if (!['handler', 'invalid_response', 'init'].includes(error.kind)) throw new Error(`an error of kind ${error.kind}`)
   for (const key of ['name', 'message'] as const) if (typeof error[key] !== 'string') throw new Error(`an error without ${key}`)
   for (const key of ['stack', 'file'] as const) if (!['string', 'undefined'].includes(typeof error[key])) throw new Error(`an error whose ${key} is no text`)
-  for (const key of ['line', 'column'] as const) if (error[key] !== undefined && !Number.isInteger(error[key])) throw new Error(`an error whose ${key} is no number`)
+  for (const key of ['line', 'column'] as const)
+    if (error[key] !== undefined && !Number.isInteger(error[key])) throw new Error(`an error whose ${key} is no number`)
   if (error.file?.startsWith('/')) throw new Error(`an error in ${error.file}, which is not relative to the code's root`)
   return error
 }

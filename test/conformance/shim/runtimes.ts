@@ -54,7 +54,11 @@ function python(name: string, actions: string, capabilities: Capability[], handl
     capabilities: new Set(capabilities),
     contract: 'event',
     handler: (fixture) => `${fixture === 'actions' || fixture === 'streams' ? actions : fixture}.py:handler`,
-    failing: { syntax: { file: 'broken_syntax.py', line: 4 }, throws: { file: 'broken_throws.py', line: 5 }, handlerThrows: { file: `${actions}.py`, line: handlerThrows } },
+    failing: {
+      syntax: { file: 'broken_syntax.py', line: 4 },
+      throws: { file: 'broken_throws.py', line: 5 },
+      handlerThrows: { file: `${actions}.py`, line: handlerThrows },
+    },
     spawn: () => spawnInRootfs('python3', 'python'),
   }
 }
@@ -89,8 +93,23 @@ function spawnInRootfs(runtime: string, fixtures: string): SpawnedShim {
   const rootfs = join(dir, manifest.rootfs)
   // The mounts are in a namespace of their own and go with the process.
   const script = 'set -e; mount --bind "$1" "$3/hostel"; mount --bind "$2" "$3/code"; rootfs="$3"; shift 3; exec chroot "$rootfs" "$@"'
-  const args = ['--mount', '--propagation', 'private', 'sh', '-c', script, 'sh', join(APP_DIR, manifest.shimDir), join(import.meta.dirname, 'fixtures', fixtures), rootfs, ...manifest.command]
+  const args = [
+    '--mount',
+    '--propagation',
+    'private',
+    'sh',
+    '-c',
+    script,
+    'sh',
+    join(APP_DIR, manifest.shimDir),
+    join(import.meta.dirname, 'fixtures', fixtures),
+    rootfs,
+    ...manifest.command,
+  ]
   // 'pipe' makes a pair of Unix stream sockets, as the keeper does.
-  const child = spawn('unshare', args, { env: { ...manifest.env, PATH: `${manifest.env['PATH'] ?? ''}:/usr/sbin:/sbin` }, stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'] })
+  const child = spawn('unshare', args, {
+    env: { ...manifest.env, PATH: `${manifest.env['PATH'] ?? ''}:/usr/sbin:/sbin` },
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe', 'pipe'],
+  })
   return { first: child.stdio[3] as Socket, second: child.stdio[4] as Socket, process: child }
 }

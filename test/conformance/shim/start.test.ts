@@ -113,7 +113,15 @@ forEachRuntime('start', (runtime) => {
   test('the function sees its environment, its names and its directory', async () => {
     await using host = await started(runtime, 'actions', { env: { GREETING: 'grüße', EMPTY: '' }, memoryMiB: 512 })
     const env = await host.request({ url: '/env' }).json()
-    const expected = { GREETING: 'grüße', EMPTY: '', HOSTEL_TENANT: 'acme', HOSTEL_FUNCTION: 'orders', HOSTEL_VERSION: '7', HOSTEL_MEMORY_MIB: '512', cwd: '/code' }
+    const expected = {
+      GREETING: 'grüße',
+      EMPTY: '',
+      HOSTEL_TENANT: 'acme',
+      HOSTEL_FUNCTION: 'orders',
+      HOSTEL_VERSION: '7',
+      HOSTEL_MEMORY_MIB: '512',
+      cwd: '/code',
+    }
     for (const [name, value] of Object.entries(expected)) assert.equal(env[name], value, name)
   })
 })
