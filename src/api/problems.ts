@@ -31,7 +31,8 @@ export function sendProblem(error: unknown, request: FastifyRequest, reply: Fast
   if (known.code === 'internal') logger.error({ err: known.cause ?? known, method: request.method, url: request.url }, 'request failed')
   if (known.retryAfterSeconds !== undefined) reply.header('retry-after', String(known.retryAfterSeconds))
   const hasFacts = Object.keys(known.facts).length > 0
-  const problem = { ...problemOf(known, { withHint: true }), status: statusOf(known), ...(hasFacts && { facts: known.facts }) }
+  const isFault = FUNCTION_FAULTS.includes(known.code)
+  const problem = { ...problemOf(known, { withHint: true }), ...(isFault && AT_DEPLOY), ...(hasFacts && { facts: known.facts }) }
   return reply.code(problem.status).header('content-type', 'application/problem+json').send(JSON.stringify(problem))
 }
 
@@ -47,6 +48,5 @@ const FUNCTION_FAULTS: readonly ErrorCode[] = [
   'invalid_response',
 ]
 
-function statusOf(error: HostelError): number {
-  return FUNCTION_FAULTS.includes(error.code) ? 422 : error.status
-}
+/** There is no invocation to look at, either: all that is known is in the answer. */
+const AT_DEPLOY = { status: 422, hint: 'Mend what the detail names and deploy again.' }

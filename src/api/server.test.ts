@@ -18,6 +18,7 @@ import type { Api } from './server.ts'
 const PUBLIC = {
   'GET /healthz': 'says that the API answers, which anyone sees who connects',
   'GET /openapi.json': 'is in the source',
+  'GET /hostel.schema.json': 'is in the source',
 }
 
 const TOKEN = 'admin-token'

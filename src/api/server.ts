@@ -27,6 +27,8 @@ const JSON_BODY_MAX_BYTES = 512 * 1024
 const REQUEST_TIMEOUT_MS = 300_000
 const HEADERS_TIMEOUT_MS = 10_000
 const IDLE_TIMEOUT_MS = 65_000
+/** The API is for people and their tools; ten times what may follow logs. */
+const CONNECTIONS_MAX = 10 * limits.logFollowersMax
 
 /** Builds the server, ready to be given a socket to listen on. `onRoute` sees each route that there is. */
 export async function createApi(context: ApiContext, onRoute: (route: RouteOptions) => void = () => {}): Promise<Api> {
@@ -62,5 +64,6 @@ export async function createApi(context: ApiContext, onRoute: (route: RouteOptio
   // Public since it tells nothing that the source does not.
   api.get('/openapi.json', { config: { public: true }, schema: { hide: true } }, async () => api.swagger())
   await api.ready()
+  api.server.maxConnections = CONNECTIONS_MAX
   return api
 }

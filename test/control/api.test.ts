@@ -145,6 +145,7 @@ describe('the control API', () => {
     gateway.answer = () => ({ contract: 'event', initMs: 1 })
     assert.equal(problem.code, 'init_failed')
     assert.equal(problem.detail, 'version 3 did not start and was not kept; version 2 stays live. SyntaxError: Unexpected token, at index.ts:3:7')
+    assert.equal(problem.hint, 'Mend what the detail names and deploy again.')
     assert.deepEqual(problem.facts?.['guest'], { kind: 'init', name: 'SyntaxError', message: 'Unexpected token', file: 'index.ts', line: 3, column: 7 })
     const detail = await control.json<FunctionDetail>('GET', '/v1/tenants/default/functions/hello')
     assert.equal(detail.aliases['live'], 2)

@@ -1,5 +1,6 @@
 /** The server itself: health, what it is and what it can run. */
 import { limits, MEMORY_CLASSES_MIB } from '../../limits.ts'
+import { manifestSchema } from '../../manifest/schema.ts'
 import type { ApiContext } from '../context.ts'
 import { Health, Runtimes, System } from '../schemas.ts'
 import type { Api } from '../server.ts'
@@ -15,6 +16,9 @@ export function systemRoutes(api: Api, context: ApiContext): void {
     },
     async () => ({ status: 'ok' as const }),
   )
+
+  // For editors, which name it in a hostel.yaml and have no token.
+  api.get('/hostel.schema.json', { config: { public: true }, schema: { hide: true } }, async () => manifestSchema())
 
   api.get(
     '/v1/system',
