@@ -65,7 +65,7 @@ function fetchRunner(handler, version) {
 function answerResponse(invocation, method, response) {
   let parts
   try {
-    parts = isResponse(response) ? ownParts(response) : foreignParts(response)
+    parts = isResponse(response) ? ownParts(/** @type {any} */ (response)) : foreignParts(response)
   } catch (error) {
     failed(invocation, error, 'invalid_response')
     return

@@ -161,8 +161,10 @@ export class Invocation {
     this.body?.fail(this.#cancelled)
     // One that has not begun is answered when it would begin: no answer comes before SPECIALISED.
     if (!this.#begun) return
-    this.fail(this.#cancelled, 'handler')
-    context.run(this, () => this.#controller?.abort(this.#cancelled))
+    context.run(this, () => {
+      this.fail(this.#cancelled, 'handler')
+      this.#controller?.abort(this.#cancelled)
+    })
   }
 
   /** A head within the limits, or null after an error that says what is wrong. @param {number} status @param {string[]} headers */
@@ -203,7 +205,13 @@ export class Invocation {
   /** An answer whose body comes in chunks. @param {number} status @param {string[]} headers @param {ReadableStream} stream */
   async answerStream(status, headers, stream) {
     const reader = stream.getReader()
-    const stop = (/** @type {unknown} */ reason) => void reader.cancel(reason).catch(() => {})
+    const stop = (/** @type {unknown} */ reason) => {
+      this.#open++
+      reader.cancel(reason).then(
+        () => this.release(),
+        () => this.release(),
+      )
+    }
     const head = this.#ended ? null : this.#head(status, headers)
     if (head === null) {
       stop(this.#cancelled)
@@ -256,10 +264,10 @@ export class Invocation {
   /** Ends the answer with an error, if it has not ended. @param {unknown} error @param {'handler' | 'invalid_response'} kind */
   fail(error, kind) {
     if (this.#ended) return
-    const payload = errorPayload(error, kind)
-    send(types.RESPONSE_ERROR, this.#last(), this.stream, payload)
-    this.#afterLast()
+    this.#ended = true
     this.#onEnd?.()
+    send(types.RESPONSE_ERROR, this.#last(), this.stream, errorPayload(error, kind))
+    this.#afterLast()
     this.#credited?.()
   }
 

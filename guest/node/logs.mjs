@@ -27,8 +27,21 @@ const current = () => context.getStore() ?? outside
 
 /** Counts the streams to the host; a new one knows nothing of the requests of the one before. */
 export let epoch = 0
+/** Lines wait until the host has said HELLO and was answered. @type {[level: number, of: LogContext, line: string][] | null} */
+let early = []
+const EARLY_LINES_MAX = 1_000
+
+/** Another stream begins. */
 export function nextEpoch() {
   epoch++
+  early = []
+}
+
+/** READY has been sent. */
+export function openLogs() {
+  const lines = early ?? []
+  early = null
+  for (const line of lines) writeLine(...line)
 }
 
 let promptLines = 0
@@ -47,6 +60,11 @@ function writeLines(level, of, text) {
 
 /** @param {number} level @param {LogContext} of @param {string} line */
 function writeLine(level, of, line) {
+  if (early !== null) {
+    if (early.length < EARLY_LINES_MAX) early.push([level, of, line])
+    else dropped++
+    return
+  }
   const stream = of.epoch === epoch ? of.stream : 0
   if (line.length * 3 > LINE_MAX_BYTES) line = cutToBytes(line, LINE_MAX_BYTES, CUT_MARK)
   if (dropped > 0 && sendLog(levels.warn, stream, `… [${dropped} lines lost: they came faster than they could be read]`)) dropped = 0

@@ -5,6 +5,7 @@
 import { makeRunner } from './contracts.mjs'
 import { Invocation } from './invocation.mjs'
 import { loadUserCode } from './load.mjs'
+import { nextEpoch, openLogs } from './logs.mjs'
 
 const VERSION = { tenant: '', function: '', version: 0, handler: '', env: {}, memoryMiB: 0, timeoutMs: 0, concurrency: 1 }
 const HEADERS = ['host', 'localhost', 'content-type', 'text/plain', 'x-forwarded-for', '127.0.0.1', 'cookie', 'a=b']
@@ -13,6 +14,7 @@ const HEADERS = ['host', 'localhost', 'content-type', 'text/plain', 'x-forwarded
 export async function rehearse() {
   const directory = new URL('rehearsal', import.meta.url).pathname
   const argv = process.argv[1]
+  openLogs()
   for (const file of ['fetch.mjs', 'event.cjs']) {
     const run = makeRunner(await loadUserCode(directory, file), VERSION)
     for (const [index, url] of ['http://localhost/', 'http://localhost/a?json=1', 'http://localhost/b'].entries()) {
@@ -23,4 +25,5 @@ export async function rehearse() {
     }
   }
   process.argv[1] = argv
+  nextEpoch()
 }

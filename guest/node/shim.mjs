@@ -8,7 +8,7 @@ import { cleanStack, errorPayload, errorText, setRoot } from './errors.mjs'
 import { installFetch } from './fetch/install.mjs'
 import { Invocation, invocations } from './invocation.mjs'
 import { loadUserCode } from './load.mjs'
-import { context, flushOutside, flushParts, installLogs, levels, log, nextEpoch } from './logs.mjs'
+import { context, flushOutside, flushParts, installLogs, levels, log, nextEpoch, openLogs } from './logs.mjs'
 import { rehearse } from './rehearse.mjs'
 import { END, closeWire, flushWaiting, jsonIn, openWire, send, types, violation } from './wire.mjs'
 
@@ -59,6 +59,7 @@ function onFrame(type, flags, stream, data, start, end) {
       if (protocol !== 1) violation(`it speaks protocol ${protocol}, this shim protocol 1`)
       greeted = true
       send(types.READY, 0, 0, stringify({ protocol: 1, runtime: 'nodejs24', runtimeVersion: process.versions.node }))
+      openLogs()
       return
     }
     case types.SPECIALISE:

@@ -69,7 +69,6 @@ export function openWire(descriptor, onFrame, onEnd) {
     readable: true,
     writable: true,
     allowHalfOpen: true,
-    // @ts-expect-error -- documented for the constructor, but missing in the types
     onread: {
       buffer: Buffer.allocUnsafeSlow(128 * 1024),
       callback: (/** @type {number} */ bytes, /** @type {Buffer} */ buffer) => {

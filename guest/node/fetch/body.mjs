@@ -2,6 +2,7 @@
  * The body that Request and Response share. A body that is a string, bytes or the bytes of a request that arrives is
  * read without web streams; those come in only when somebody asks for `.body` or gives a stream.
  */
+// @ts-expect-error -- documented, but missing in the types
 import { isDisturbed } from 'node:stream'
 import { types } from 'node:util'
 

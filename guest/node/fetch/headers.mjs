@@ -71,11 +71,11 @@ export class Headers {
   /** What iteration shows: sorted, combined; made anew after a change. @type {[string, string][] | null} */
   #sorted = null
 
-  /** @param {unknown} [init] pairs, a record or another Headers */
-  constructor(init = undefined) {
+  /** Takes pairs, a record or another Headers. */
+  constructor(/** @type {any} */ init = undefined) {
     if (init === undefined) return
     if (init === null || (typeof init !== 'object' && typeof init !== 'function')) throw new TypeError('Headers takes pairs, a record or another Headers')
-    if (#list in init && init[ITERATOR] === Headers.prototype.entries) {
+    if (#list in init && /** @type {any} */ (init)[ITERATOR] === Headers.prototype.entries) {
       this.#list = init.#list.slice()
       return
     }
@@ -164,6 +164,7 @@ export class Headers {
     return new HeadersIterator(this, (this.#pairs(), 2))
   }
 
+  /** @param {number} _depth @param {any} options @param {Function} inspect */
   [INSPECT](_depth, options, inspect) {
     return `Headers ${inspect(Object.fromEntries(this.#pairs()), options)}`
   }
@@ -223,7 +224,7 @@ class HeadersIterator {
     return { value: this.#kind === 2 ? [name, value] : this.#kind === 0 ? name : value, done: false }
   }
 }
-const ITERATOR_PROTOTYPE = Object.getPrototypeOf(Object.getPrototypeOf([][ITERATOR]()))
+const ITERATOR_PROTOTYPE = Object.getPrototypeOf(Object.getPrototypeOf(/** @type {any} */ ([])[ITERATOR]()))
 Object.setPrototypeOf(HeadersIterator.prototype, ITERATOR_PROTOTYPE)
 delete (/** @type {any} */ (HeadersIterator.prototype).constructor)
 Object.defineProperty(HeadersIterator.prototype, TAG, { value: 'Headers Iterator', configurable: true })
@@ -275,7 +276,7 @@ function pairsOf(init) {
   if (method !== undefined && method !== null) {
     if (typeof method !== 'function') throw new TypeError('Headers takes pairs, a record or another Headers')
     const pairs = []
-    for (const pair of { [ITERATOR]: () => apply(method, init, []) }) {
+    for (const pair of /** @type {any} */ ({ [ITERATOR]: () => apply(method, init, []) })) {
       if (pair === null || typeof pair !== 'object' || typeof pair[ITERATOR] !== 'function') throw new TypeError('Each header must be a pair of name and value')
       const parts = [...pair].map((part) => byteString(part, 'A header'))
       if (parts.length !== 2) throw new TypeError('Each header must be a pair of name and value')

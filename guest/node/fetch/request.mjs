@@ -20,7 +20,7 @@ const WORDS = {
   referrerPolicy: ['', 'no-referrer', 'no-referrer-when-downgrade', 'same-origin', 'origin', 'strict-origin', 'origin-when-cross-origin', 'strict-origin-when-cross-origin', 'unsafe-url'],
 }
 /** What hardly any server code sets; shared until somebody does. */
-const DEFAULTS = Object.freeze({ cache: 'default', credentials: 'same-origin', integrity: '', keepalive: false, mode: 'cors', redirect: 'follow', referrer: 'about:client', referrerPolicy: '' })
+const DEFAULTS = Object.freeze(/** @type {Record<'cache' | 'credentials' | 'integrity' | 'mode' | 'redirect' | 'referrer' | 'referrerPolicy', string> & { keepalive: boolean }} */ ({ cache: 'default', credentials: 'same-origin', integrity: '', keepalive: false, mode: 'cors', redirect: 'follow', referrer: 'about:client', referrerPolicy: '' }))
 
 /**
  * @typedef {object} RequestState
@@ -125,7 +125,7 @@ export class Request {
 
   /** @param {number} _depth @param {any} inspectOptions @param {Function} inspect */
   [INSPECT](_depth, inspectOptions, inspect) {
-    const { method, url, headers, body, bodyUsed } = this
+    const { method, url, headers, body, bodyUsed } = /** @type {any} */ (this)
     return `Request ${inspect({ method, url, headers, body, bodyUsed, ...this.#state.options }, inspectOptions)}`
   }
 

@@ -112,7 +112,7 @@ export class Response {
 
   /** @param {number} _depth @param {any} options @param {Function} inspect */
   [INSPECT](_depth, options, inspect) {
-    const { status, statusText, headers, ok, body, bodyUsed, redirected, type, url } = this
+    const { status, statusText, headers, ok, body, bodyUsed, redirected, type, url } = /** @type {any} */ (this)
     return `Response ${inspect({ status, statusText, headers, body, bodyUsed, ok, redirected, type, url }, options)}`
   }
 
