@@ -404,6 +404,14 @@ describe('ping', () => {
     await tick()
     assert.equal(await connection.ping(1_000), true)
   })
+
+  test('the same PONG twice is one too many', async (t) => {
+    const { connection, guest, closed } = await rig(t)
+    await connection.ping(1_000)
+    const ping = await guest.next(frameTypes.PING)
+    guest.send(frameTypes.PONG, 0, 0, ping.payload)
+    assert.deepEqual(await closed, { kind: 'violation', rule: 'a PONG that no PING asked for' })
+  })
 })
 
 describe('the end', () => {
@@ -442,6 +450,22 @@ describe('the end', () => {
     await tick()
     assert.equal(connection.abandon()[0]?.begun, false)
     assert.equal(guest.requests.length, 0)
+  })
+
+  test('nothing is reported after the connection was closed, though more frames lay in the same chunk', async (t) => {
+    const { connection, guest, logs } = await rig(t)
+    guest.onRequest = ({ stream }) => {
+      guest.socket.cork()
+      guest.json(frameTypes.RESPONSE_HEAD, 0, stream, [200, []])
+      guest.log(0, 1, 'x')
+      guest.socket.uncork()
+    }
+    const sink = new NotingSink()
+    sink.head = () => connection.close()
+    connection.exchange(requestHead(), sink)
+    await tick()
+    assert.deepEqual(sink.calls, [])
+    assert.deepEqual(logs, [])
   })
 
   test('a sink that throws is our fault, not the guest’s', async (t) => {

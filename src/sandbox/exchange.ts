@@ -48,6 +48,9 @@ export interface Exchange {
   end(): void
   /** So many bytes of response body have been taken by the client: gives the guest credit for as many more. */
   grant(bytes: number): void
-  /** The answer is wanted no more. From here on the sink gets `settled` only. The scheduler sees to a guest that does not give up. */
+  /**
+   * The answer is wanted no more. From here on the sink gets `settled` only. The scheduler sees to a guest that does not give up.
+   * The caller's deadline holds until `settled`, not until `end`: it also bounds waitUntil.
+   */
   cancel(reason: 'disconnect' | 'deadline'): void
 }

@@ -264,7 +264,7 @@ describe('failed starts', () => {
     const { sink } = await call(scheduler, version())
     await sink.done
     assert.equal(sink.error?.code, 'init_failed')
-    assert.equal((sink.error?.facts['exit'] as { exitCode: number }).exitCode, 3)
+    assert.equal((sink.error!.facts['exit'] as { exitCode: number }).exitCode, 3)
     assert.equal(keeper.count('specialise'), 1)
   })
 
@@ -360,10 +360,11 @@ describe('a dying sandbox takes only its own requests', () => {
       await sink.done
       assert.deepEqual(sink.calls, ['failed', 'settled'])
       assert.equal(sink.error?.code, code)
-      assert.equal((sink.error?.facts['exit'] as { kind: string }).kind, exit.kind)
+      assert.equal((sink.error!.facts['exit'] as { kind: string }).kind, exit.kind)
       assert.equal(sink.error?.facts['memoryMiB'], 256)
       await until('its end is told', () => ends.length === 1)
       assert.equal(ends[0]!.exit?.kind, exit.kind)
+      assert.equal(keeper.count('end'), 0, 'an end that we asked for would hide the one that came by itself')
       assert.equal(logs.at(-1)?.level, 'system')
       const otherRoom = [...keeper.rooms.values()].find(({ label }) => label === 'default/hello/2')!
       releaseOne(otherRoom)
@@ -444,6 +445,7 @@ describe('a dying sandbox takes only its own requests', () => {
     exchange.write(Buffer.from('half'))
     await sink.done
     assert.equal(sink.error?.code, 'sandbox_lost')
+    assert.equal(keeper.count('specialise'), 1)
   })
 
   test('body written while another place is looked for arrives there', async (t) => {

@@ -40,7 +40,7 @@ export interface KeeperStandIn {
   count(type: ToKeeper['type']): number
   /** The room dies by itself. */
   die(room: Room, exit: Partial<SandboxExit>, options?: { tellAfterMs?: number }): void
-  /** As after a gateway's crash: a living sandbox is handed over. */
+  /** As after a gateway's crash: a living sandbox is handed over, frozen. */
   adopt(id: number, spareClass: SpareClass, label: string | null): Promise<Room>
   close(): void
 }
@@ -72,6 +72,7 @@ export function createKeeperStandIn(): KeeperStandIn {
       tell({ type: 'adopt', sandbox: id, spareClass, label, handles: 3 })
       const room = await makeRoom(id, spareClass, 0)
       room.label = label
+      setFrozen(room, true)
       return room
     },
     close() {
