@@ -4,6 +4,8 @@ import { join } from 'node:path'
 
 import { errorKinds } from '../src/errors.ts'
 import { limits, MEMORY_CLASSES_MIB } from '../src/limits.ts'
+import { renderManifestPage } from '../src/manifest/reference.ts'
+import { manifestSchema } from '../src/manifest/schema.ts'
 import { settingFlags } from '../src/settings.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -12,6 +14,8 @@ const root = join(import.meta.dirname, '..')
 export const pages: Record<string, () => string> = {
   'docs/reference/errors.md': renderErrors,
   'docs/reference/configuration.md': renderConfiguration,
+  'docs/reference/hostel-yaml.md': renderManifestPage,
+  'docs/reference/hostel.schema.json': () => `${JSON.stringify(manifestSchema(), null, 2)}\n`,
   'docs/reference/limits.md': () => renderLimits(readFileSync(join(root, 'src/limits.ts'), 'utf8')),
 }
 

@@ -96,6 +96,8 @@ export const limits = {
   /** Functions of one tenant, and versions of one function that are kept beyond those an alias needs: the gateway holds all in memory. */
   functionsPerTenantMax: 10_000,
   versionsPerFunctionMax: 50,
+  /** Functions of one hostel.yaml, which are deployed one after the other. */
+  manifestFunctionsMax: 1_000,
 
   // What control keeps.
   /** Invocation records and log lines: kept this long, and never more than so many bytes in all. */

@@ -1,4 +1,7 @@
 /** The server's errors in the CLI's terms. */
+import { existsSync } from 'node:fs'
+import { join, relative } from 'node:path'
+
 import { type ApiError, type ConnectionError, type NoAccess, type Problem } from '../client/errors.ts'
 import { errorKinds } from '../errors.ts'
 import type { ErrorCode } from '../errors.ts'
@@ -33,12 +36,17 @@ export function exitKindOf(code: string): ExitKind {
   return exitKinds[code as ErrorCode] ?? 'failure'
 }
 
-/** A problem as a failure: what happened, the function's own error with file and line where there is one, and what to do. */
-export function problemFailure(problem: Problem, more: { why?: string | undefined; cause?: unknown } = {}): CliFailure {
+/**
+ * A problem as a failure: what happened, the function's own error with file and line where there is one, and what to do. With the
+ * directory of the code its files are told as they are found from here.
+ */
+export function problemFailure(problem: Problem, more: { why?: string | undefined; cause?: unknown; directory?: string } = {}): CliFailure {
   const kind = exitKindOf(problem.code)
-  const guest = guestErrorText(problem.facts?.['guest'])
+  const guest = guestErrorText(problem.facts?.['guest'], more.directory)
+  const stays = problem.facts?.['liveVersion']
+  const consequence = typeof stays === 'number' ? `; version ${stays} stays live` : ''
   const story = problem.invocation && kind === 'functionFailed' ? `\`hostel invocations show ${problem.invocation}\` tells the whole story.` : undefined
-  return new CliFailure(kind, guest ? problem.title : (problem.detail ?? problem.title), {
+  return new CliFailure(kind, guest ? problem.title + consequence : (problem.detail ?? problem.title), {
     code: problem.code,
     why: guest ?? more.why,
     fix: [guest ? 'Mend it and deploy again.' : hintOf(problem), story].filter(Boolean).join('\n') || undefined,
@@ -53,21 +61,28 @@ function hintOf(problem: Problem): string | undefined {
 }
 
 /** `TypeError: x is not a function` and where, from a guest's error; strangers' text, so every field may be anything. */
-export function guestErrorText(guest: unknown): string | undefined {
+export function guestErrorText(guest: unknown, directory?: string): string | undefined {
   if (typeof guest !== 'object' || guest === null) return undefined
   const { name, message, stack, file, line, column } = guest as Record<string, unknown>
   if (typeof message !== 'string') return undefined
   const headline = typeof name === 'string' && name !== '' && !message.startsWith(`${name}:`) ? `${name}: ${message}` : message
   const place =
     typeof file === 'string'
-      ? `\nat ${file}${typeof line === 'number' ? `:${line}` : ''}${typeof line === 'number' && typeof column === 'number' ? `:${column}` : ''}`
+      ? `\nat ${fromHere(file, directory)}${typeof line === 'number' ? `:${line}` : ''}${typeof line === 'number' && typeof column === 'number' ? `:${column}` : ''}`
       : ''
   if (place) return headline + place
   return typeof stack === 'string' && stack.includes(message) ? stack.split('\n').slice(0, 8).join('\n') : headline
 }
 
-export function apiFailure(error: ApiError): CliFailure {
-  return problemFailure(error.problem, { cause: error })
+/** `index.ts` of a directory elsewhere as a path that an editor opens from here. */
+function fromHere(file: string, directory: string | undefined): string {
+  if (directory === undefined || !existsSync(join(directory, file))) return file
+  const path = relative(process.cwd(), join(directory, file))
+  return path.startsWith('..') ? join(directory, file) : path
+}
+
+export function apiFailure(error: ApiError, directory?: string): CliFailure {
+  return problemFailure(error.problem, { cause: error, ...(directory !== undefined && { directory }) })
 }
 
 export function connectionFailure(error: ConnectionError): CliFailure {

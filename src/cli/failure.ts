@@ -4,12 +4,13 @@
 export const exitCodes = {
   ok: { code: 0, meaning: 'it worked' },
   failure: { code: 1, meaning: 'it failed for another reason than those below' },
-  usage: { code: 2, meaning: 'the command line is wrong: unknown command or option, missing or unfit value' },
+  usage: { code: 2, meaning: 'the command line or hostel.yaml is wrong: unknown command, option or key, missing or unfit value' },
   notFound: { code: 3, meaning: 'the function, invocation, directory or file is not there' },
   auth: { code: 4, meaning: 'the token is missing, wrong or not allowed to do this' },
   functionFailed: { code: 5, meaning: 'the function failed: it did not start, threw, ran out of time or memory, or answered with a status of 500 or above' },
   unreachable: { code: 6, meaning: 'no server was found or it does not answer' },
   busy: { code: 7, meaning: 'the server or the function has no room just now; trying again may help' },
+  changes: { code: 8, meaning: 'with `deploy --plan`: something would change' },
   interrupted: { code: 130, meaning: 'Ctrl-C' },
 } as const
 

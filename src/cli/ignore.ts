@@ -4,8 +4,8 @@ import { usageFailure } from './failure.ts'
 /** Whether a path below the function's directory (with `/` between names, no slash at its ends) is left out. */
 export type Ignored = (path: string, isDirectory: boolean) => boolean
 
-/** Left out always: history, and npm's links to commands, which nothing needs at run time. */
-const always = /(^|\/)(\.git|\.hostelignore|node_modules\/\.bin)$/
+/** Left out always: history, npm's links to commands, which nothing needs at run time, and what is for Hostel itself. */
+const always = /(^|\/)(\.git|\.hostelignore|node_modules\/\.bin)$|^hostel\.yaml$/
 
 /**
  * One pattern a line; `#` begins a comment. `*` and `?` stay within a name, `**` crosses directories; a slash in front or in the

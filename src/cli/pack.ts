@@ -1,10 +1,13 @@
 /** A function's directory as a tar.gz: the same bytes for the same files, whoever packs them and when. */
+import { hash } from 'node:crypto'
 import { constants, lstatSync, opendirSync, readFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createGzip } from 'node:zlib'
 import { pack as createPack } from 'tar-stream'
 
+import { treeDigest } from '../functions/code/digest.ts'
+import type { TreeEntry } from '../functions/code/digest.ts'
 import { limits } from '../limits.ts'
 import { CliFailure } from './failure.ts'
 import { parseIgnore } from './ignore.ts'
@@ -24,26 +27,22 @@ interface Entry {
   executable: boolean
 }
 
-/** @throws CliFailure naming the entry that is in the way or the limit that is passed */
-export async function packDirectory(directory: string): Promise<Packed> {
-  const entries = listEntries(directory)
-  const files = entries.filter((entry) => !entry.directory).length
-  if (files === 0)
-    throw new CliFailure('failure', `${directory} has no files to deploy`, { fix: 'Name the directory with the code, or write one with `hostel init`.' })
-
+/** `level` is gzip's, from 1 to 9. @throws CliFailure naming the entry that is in the way or the limit that is passed */
+export async function packDirectory(directory: string, options: { level: number } = { level: 6 }): Promise<Packed> {
   const tar = createPack()
-  const gzip = createGzip({ level: 6 })
+  const gzip = createGzip(options)
   const collected = collect(tar.pipe(gzip))
+  let files = 0
   let bytes = 0
   try {
-    for (const entry of entries) {
+    for await (const { entry, content } of readCode(directory)) {
       // Times, owners and permission bits beyond "executable" say nothing about the code.
       const header = { name: entry.path, mode: entry.directory || entry.executable ? 0o755 : 0o644, mtime: new Date(0), uid: 0, gid: 0 }
-      if (entry.directory) {
+      if (!content) {
         await put(tar, { ...header, type: 'directory' })
         continue
       }
-      const content = await readRegularFile(join(directory, entry.path), limits.codeUnpackedMaxBytes - bytes)
+      files += 1
       bytes += content.length
       await put(tar, { ...header, type: 'file', size: content.length }, content)
     }
@@ -54,6 +53,40 @@ export async function packDirectory(directory: string): Promise<Packed> {
     tar.destroy()
     gzip.destroy()
     throw error
+  }
+}
+
+/** The digest that the server will give this code, so that it is uploaded only when it is not there. @throws CliFailure as packing does */
+export async function digestDirectory(directory: string): Promise<{ digest: string; files: number; bytes: number }> {
+  const tree: TreeEntry[] = []
+  let files = 0
+  let bytes = 0
+  for await (const { entry, content } of readCode(directory)) {
+    if (!content) {
+      tree.push({ path: entry.path, kind: 'directory' })
+      continue
+    }
+    files += 1
+    bytes += content.length
+    tree.push({ path: entry.path, kind: 'file', executable: entry.executable, digest: hash('sha256', content), bytes: content.length })
+  }
+  return { digest: treeDigest(tree), files, bytes }
+}
+
+/** Entry by entry, files with their content. */
+async function* readCode(directory: string): AsyncGenerator<{ entry: Entry; content?: Buffer }> {
+  const entries = listEntries(directory)
+  if (entries.every((entry) => entry.directory))
+    throw new CliFailure('failure', `${directory} has no files to deploy`, { fix: 'Name the directory with the code, or write one with `hostel init`.' })
+  let bytes = 0
+  for (const entry of entries) {
+    if (entry.directory) {
+      yield { entry }
+      continue
+    }
+    const content = await readRegularFile(join(directory, entry.path), limits.codeUnpackedMaxBytes - bytes)
+    bytes += content.length
+    yield { entry, content }
   }
 }
 

@@ -16,6 +16,7 @@ export type Code = Body<'Code'>
 /** The schema's union of memory classes is made from a list, which loses the literals. */
 export type NewVersion = Omit<Body<'NewVersion'>, 'memoryMiB'> & { memoryMiB?: MemoryClassMiB }
 export type Deployed = Body<'Deployed'>
+export type Plan = Body<'Plan'>
 export type FunctionSummary = Body<'FunctionSummary'>
 export type FunctionDetail = Body<'FunctionDetail'>
 export type InvocationDetail = Body<'InvocationDetail'>
@@ -79,6 +80,10 @@ export function createControlClient(access: { api: string; token: string }) {
     /** Uploads a tar.gz of a function's directory. */
     uploadCode: (tenant: string, archive: Uint8Array) =>
       json<Code>('PUT', `${tenantPath(tenant)}/code`, { body: archive, headers: { 'content-type': 'application/gzip' }, timeoutMs: UPLOAD_TIMEOUT_MS }),
+
+    /** What a deploy would change; the code need not be there yet. */
+    planVersion: (tenant: string, name: string, version: NewVersion) =>
+      json<Plan>('POST', `${functionPath(tenant, name)}/plan`, { body: Buffer.from(JSON.stringify(version)), headers: { 'content-type': 'application/json' } }),
 
     /** Makes a version of uploaded code, starts it once, and makes it live. */
     createVersion: (tenant: string, name: string, version: NewVersion) =>

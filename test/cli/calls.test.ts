@@ -31,6 +31,8 @@ const routes: Record<string, Route> = {
     response.writeHead(200, { 'hostel-invocation': ID, 'content-length': 100 }).write('half')
     setTimeout(() => response.destroy(), 50)
   },
+  'POST /v1/tenants/default/functions/shop/plan': () => ({ live: null, codeKnown: false, changes: [{ field: 'code', kind: 'added', to: 'a'.repeat(64) }] }),
+  'POST /v1/tenants/default/functions/broken/plan': () => ({ live: 3, codeKnown: false, changes: [] }),
   'PUT /v1/tenants/default/code': () => ({ digest: 'a'.repeat(64), files: 1, bytes: 1 }),
   'POST /v1/tenants/default/functions/shop/versions': (seen) => {
     const { memoryMiB } = JSON.parse(seen.body.toString()) as { memoryMiB?: number }
@@ -46,7 +48,7 @@ const routes: Record<string, Route> = {
   },
   'POST /v1/tenants/default/functions/broken/versions': (_, response) =>
     problem(response, 502, 'init_failed', {
-      facts: { guest: { kind: 'init', name: 'TypeError', message: 'x is not a \u001B[2Jfunction', file: 'index.ts', line: 3, column: 7 } },
+      facts: { liveVersion: 3, guest: { kind: 'init', name: 'TypeError', message: 'x is not a \u001B[2Jfunction', file: 'index.ts', line: 3, column: 7 } },
     }),
   'DELETE /v1/tenants/default/functions/hello': (_, response) => void response.writeHead(204).end(),
   'GET /v1/tenants/default/functions/hello/logs': (seen, response) => {
@@ -192,10 +194,11 @@ describe('hostel deploy', () => {
     standIn.seen.length = 0
     const { code, stdout, stderr } = await cli(['deploy', root, '--memory', '512MiB', '--env', 'A=1', '--env', 'B=x=y'])
     assert.equal(code, 0, stderr)
-    assert.match(stderr, /packed[\s\S]*uploaded[\s\S]*started {3}nodejs24, index\.ts \(fetch\), 512 MiB[\s\S]*shop is live as version 1/)
+    assert.match(stderr, /read {6}4 files[\s\S]*uploaded[\s\S]*started {3}nodejs24, index\.ts \(fetch\), 512 MiB[\s\S]*shop is live as version 1/)
     assert.equal(stdout, '  http://g/default/shop/\n  http://shop.default.localhost/\n')
     const names: string[] = []
-    for await (const entry of Readable.from([standIn.seen[0]!.body]).pipe(createGunzip()).pipe(extract())) {
+    const [planned, uploaded, deployed] = standIn.seen
+    for await (const entry of Readable.from([uploaded!.body]).pipe(createGunzip()).pipe(extract())) {
       names.push(`${entry.header.name} ${entry.header.mode.toString(8)}`)
       await buffer(entry)
     }
@@ -208,7 +211,9 @@ describe('hostel deploy', () => {
       'node_modules/dep/index.js 644',
       'run.sh 755',
     ])
-    assert.deepEqual(JSON.parse(standIn.seen[1]!.body.toString()), { code: 'a'.repeat(64), memoryMiB: 512, env: { A: '1', B: 'x=y' } })
+    const wanted = { memoryMiB: 512, env: { A: '1', B: 'x=y' } }
+    assert.match((JSON.parse(planned!.body.toString()) as { code: string }).code, /^[0-9a-f]{64}$/)
+    assert.deepEqual(JSON.parse(deployed!.body.toString()), { code: 'a'.repeat(64), ...wanted })
   })
 
   it("shows the function's own error with file and line, and makes its control characters visible", async () => {
@@ -216,7 +221,8 @@ describe('hostel deploy', () => {
     writeFileSync(join(directory.path, 'index.ts'), '')
     const { code, stderr } = await cli(['deploy', directory.path, '--name', 'broken'])
     assert.equal(code, 5)
-    assert.match(stderr, /why: TypeError: x is not a \\x1b\[2Jfunction\n {7}at index\.ts:3:7/)
+    assert.match(stderr, /title of init_failed; version 3 stays live\n/)
+    assert.ok(stderr.includes(`why: TypeError: x is not a \\x1b[2Jfunction\n       at ${join(directory.path, 'index.ts')}:3:7`), stderr)
   })
 
   it('refuses symbolic links, special files and empty directories by name', async () => {

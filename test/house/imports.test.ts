@@ -22,7 +22,7 @@ const house: Record<string, string[]> = {
   scheduler: ['engines', 'sandbox'],
   invocations: ['scheduler', 'sandbox', 'link', 'store'],
   functions: ['invocations', 'scheduler', 'sandbox', 'link', 'store'],
-  api: ['functions', 'invocations', 'link', 'store'],
+  api: ['functions', 'invocations', 'link', 'store', 'manifest'],
   gateway: ['functions', 'invocations', 'scheduler', 'sandbox', 'link'],
 
   client: [],

@@ -2,22 +2,33 @@ import { basename, resolve } from 'node:path'
 import { statSync } from 'node:fs'
 
 import type { Deployed, NewVersion } from '../../client/control.ts'
+import { ApiError } from '../../client/errors.ts'
 import { isName, NAME_TAKES } from '../../functions/names.ts'
 import { limits, MEMORY_CLASSES_MIB } from '../../limits.ts'
 import { parseDurationMs, parseInteger, parseMemoryMiB } from '../../settings.ts'
+import { apiFailure } from '../api-failure.ts'
 import { apiOption, collect, examples, jsonOption, newCommand, tenantOption, tokenOption } from '../command.ts'
 import { connect } from '../connect.ts'
-import { CliFailure, usageFailure } from '../failure.ts'
-import { formatBytes, formatMs, note, print, printJson, styled, styledError } from '../output.ts'
-import { packDirectory } from '../pack.ts'
+import { applyTarget, planTarget } from '../deploying.ts'
+import type { OnStep, Target } from '../deploying.ts'
+import { CliFailure, exitCodes, usageFailure } from '../failure.ts'
+import { findManifest } from '../manifest-file.ts'
+import { formatMs, note, print, printJson, styled, styledError } from '../output.ts'
 
 export const command = () =>
   newCommand('deploy')
     .description(
-      'Make a directory of code a new version of a function, start it once to see that it works, and make it live. ' +
-        'Everything below the directory goes along, node_modules too; left out are .git, node_modules/.bin and what a .hostelignore file names (one pattern a line, as in .gitignore, without "!").',
+      'Make a directory of code a new version of a function, start it once to see that it works, and make it live. Where there is a ' +
+        'hostel.yaml, deploy the functions that it names: the plan is shown first, and applied after a question.\n' +
+        'Everything below a directory goes along, node_modules too; left out are .git, node_modules/.bin, hostel.yaml and what a .hostelignore ' +
+        'file names (one pattern a line, as in .gitignore, without "!").',
     )
-    .argument('[dir]', "the function's directory", '.')
+    .argument('[dir]', 'the directory with the code, or with hostel.yaml (default: ".")')
+    .option('-f, --file <file>', 'a hostel.yaml somewhere else, or of another name')
+    .option('--plan', 'show what would change, and change nothing; exit code 8 when something would')
+    .option('-y, --yes', 'do not ask before the plan of a hostel.yaml is applied')
+    .option('--only <function>', 'only this function of hostel.yaml; may be repeated', collect)
+    .option('--prune', 'remove the functions of the tenant that hostel.yaml does not name')
     .option('--name <name>', "the function (default: the directory's name)")
     .option('--runtime <runtime>', 'runtime, see `hostel runtimes ls` (default: by the files that are there)')
     .option('--handler <handler>', 'file or file:export, such as index.ts or main.py:handler (default: the first of those the runtime looks for)')
@@ -29,34 +40,64 @@ export const command = () =>
     .addOption(apiOption())
     .addOption(tokenOption())
     .addOption(jsonOption())
-    .addHelpText('after', examples('deploy my-function', 'deploy . --name hello --memory 512MiB --timeout 10s --env GREETING=hi'))
+    .addHelpText(
+      'after',
+      examples('deploy my-function', 'deploy . --name hello --memory 512MiB --timeout 10s --env GREETING=hi', 'deploy --plan', 'deploy --yes'),
+    )
     .action(async (dir, options) => {
-      const directory = resolve(dir)
-      const name = options.name ?? basename(directory)
-      if (!isName(name)) throw badName(name, options.name !== undefined)
-      const config = readConfig(options)
-      if (!statSync(directory).isDirectory()) throw usageFailure(`${dir} is not a directory`, 'Name the directory that holds the code.')
-      const { client } = connect(options)
-
-      const step = (verb: string, text: string, ms: number): void => {
-        if (!options.json) note(`${verb.padEnd(9)} ${text}  ${styledError('dim', formatMs(ms))}`)
+      if (dir !== undefined && options.file !== undefined) throw usageFailure('a directory and --file cannot both say what to deploy')
+      const manifest = options.file ?? findManifest(resolve(dir ?? '.'))
+      if (manifest !== undefined) {
+        refuseBeside(
+          options,
+          [...configFlags, 'name'],
+          `${dir ?? options.file ?? 'this directory'} has a hostel.yaml, which says it`,
+          'Write it there instead.',
+        )
+        const { deployManifest } = await import('../deploy-manifest.ts')
+        return deployManifest(connect(options).client, manifest, options)
       }
-      let startedAt = performance.now()
-      const packed = await packDirectory(directory)
-      step('packed', `${dir}: ${packed.files} file${packed.files === 1 ? '' : 's'}, ${formatBytes(packed.bytes)}`, performance.now() - startedAt)
-      startedAt = performance.now()
-      const { digest } = await client.uploadCode(options.tenant, packed.archive)
-      step('uploaded', `${formatBytes(packed.archive.length)} as ${digest.slice(0, 12)}`, performance.now() - startedAt)
-      startedAt = performance.now()
-      const deployed = await client.createVersion(options.tenant, name, { code: digest, ...config })
-      step(
-        deployed.unchanged ? 'checked' : 'started',
-        `${deployed.runtime}, ${deployed.handler} (${deployed.contract}), ${deployed.memoryMiB} MiB`,
-        performance.now() - startedAt,
-      )
-      if (options.json) return printJson(deployed)
-      printResult(deployed)
+      refuseBeside(options, ['only', 'prune'], 'there is no hostel.yaml', 'Name one with --file, or go to its directory.')
+      await deployOne(dir ?? '.', options)
     })
+
+const configFlags = ['runtime', 'handler', 'memory', 'timeout', 'concurrency', 'env'] as const
+
+type Options = ConfigOptions & { name?: string; tenant: string; api?: string; token?: string; json?: true; plan?: true; only?: string[]; prune?: true }
+
+/** @throws CliFailure (usage) when one of these options is given */
+function refuseBeside(options: Options, flags: (keyof Options)[], why: string, fix: string): void {
+  const given = flags.find((flag) => options[flag] !== undefined)
+  if (given !== undefined) throw usageFailure(`--${given} cannot be used here: ${why}`, fix)
+}
+
+/** One directory, described by options. */
+async function deployOne(dir: string, options: Options): Promise<void> {
+  const directory = resolve(dir)
+  const name = options.name ?? basename(directory)
+  if (!isName(name)) throw badName(name, options.name !== undefined)
+  const target: Target = { name, directory, wanted: readConfig(options) }
+  if (!statSync(directory).isDirectory()) throw usageFailure(`${dir} is not a directory`, 'Name the directory that holds the code.')
+  const { client } = connect(options)
+  const onStep: OnStep = (verb, text, ms) => {
+    if (!options.json && !options.plan) note(`${verb.padEnd(9)} ${text}  ${styledError('dim', formatMs(ms))}`)
+  }
+  try {
+    const planned = await planTarget(client, options.tenant, target, onStep)
+    if (options.plan) {
+      const { actionOf, printPlanned } = await import('../plan.ts')
+      if (options.json) printJson({ tenant: options.tenant, plan: [{ function: name, action: actionOf(planned), ...planned.plan }] })
+      else printPlanned(planned, name.length)
+      if (actionOf(planned) !== 'none') process.exitCode = exitCodes.changes.code
+      return
+    }
+    const deployed = await applyTarget(client, options.tenant, planned, onStep)
+    if (options.json) return printJson(deployed)
+    printResult(deployed)
+  } catch (error) {
+    throw error instanceof ApiError ? apiFailure(error, directory) : error
+  }
+}
 
 function printResult(deployed: Deployed): void {
   note(

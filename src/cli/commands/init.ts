@@ -5,7 +5,7 @@ import { isName } from '../../functions/names.ts'
 import { examples, jsonOption, newCommand } from '../command.ts'
 import { CliFailure, usageFailure } from '../failure.ts'
 import { print, printJson } from '../output.ts'
-import { closest } from '../suggest.ts'
+import { closest } from '../../manifest/closest.ts'
 import { templates } from '../templates.ts'
 
 export const command = () =>

@@ -1,0 +1,181 @@
+/** What a function in hostel.yaml may say: one entry a key, from which the parser, the JSON Schema and the reference page are made. */
+import { HostelError } from '../errors.ts'
+import { limits, MEMORY_CLASSES_MIB } from '../limits.ts'
+import { parseDurationMs, parseMemoryMiB } from '../settings.ts'
+import type { Report, Value } from './tree.ts'
+
+export type JsonSchema = Record<string, unknown>
+
+export interface Key {
+  /** The field of the API's NewVersion that it becomes. */
+  field: string
+  help: string
+  example: string
+  schema: JsonSchema
+  /** The value for the API; undefined when it does not fit, which is reported then. */
+  read: (value: Value, report: Report) => unknown
+  /** A value of the API for people. */
+  show?: (value: unknown) => string
+}
+
+export const functionKeys: Record<string, Key> = {
+  runtime: {
+    field: 'runtime',
+    help: 'language environment, see `hostel runtimes ls`; found by the files that are there when left out',
+    example: 'nodejs24',
+    schema: { type: 'string', pattern: '^[a-z][a-z0-9.-]{0,63}$', examples: ['nodejs24', 'python3'] },
+    read: textLike(/^[a-z][a-z0-9.-]{0,63}$/, 'the name of a runtime, such as nodejs24'),
+  },
+  handler: {
+    field: 'handler',
+    help: '`file` or `file:export`, relative to the source; the first of those the runtime looks for when left out',
+    example: 'main.py:handler',
+    schema: { type: 'string', minLength: 1, maxLength: limits.codePathMaxBytes, examples: ['index.ts', 'main.py:handler'] },
+    read: textLike(/^.+$/s, 'a file of the source, such as index.ts or main.py:handler'),
+  },
+  memory: {
+    field: 'memoryMiB',
+    help: `memory of one sandbox: ${memoryNames().join(', ')} (default ${limits.memoryDefaultMiB}MiB)`,
+    example: '512MiB',
+    schema: { type: 'string', enum: memoryNames() },
+    read: readMemory,
+    show: (value) => `${Number(value)} MiB`,
+  },
+  timeout: {
+    field: 'timeoutMs',
+    help: `how long one invocation may take, to ${limits.timeoutMaxMs / 60_000}m (default ${limits.timeoutDefaultMs / 1_000}s)`,
+    example: '30s',
+    schema: { type: 'string', pattern: '^[0-9]+(\\.[0-9]+)?(ms|s|m|h)$', examples: ['500ms', '30s', '5m'] },
+    read: readTimeout,
+    show: (value) => (Number(value) % 1_000 === 0 ? `${Number(value) / 1_000} s` : `${Number(value)} ms`),
+  },
+  concurrency: {
+    field: 'concurrency',
+    help: `requests at once in one sandbox (default ${limits.concurrencyDefault})`,
+    example: '20',
+    schema: { type: 'integer', minimum: 1, maximum: limits.concurrencyMax },
+    read: readConcurrency,
+  },
+  env: {
+    field: 'env',
+    help: 'environment variables; numbers and true or false are passed on as they are written',
+    example: '{ CURRENCY: EUR }',
+    schema: {
+      type: 'object',
+      propertyNames: { pattern: '^[A-Za-z_][A-Za-z0-9_]{0,255}$' },
+      additionalProperties: { type: ['string', 'number', 'boolean'] },
+      maxProperties: limits.envMaxEntries,
+    },
+    read: readEnv,
+  },
+}
+
+/** Keys that people will look for and that are not there yet → what they would be about. */
+export const keysToCome: Record<string, string> = {
+  auth: 'asking callers for a token',
+  build: 'building',
+  canary: 'canaries',
+  cron: 'schedules',
+  dependencies: 'installing dependencies',
+  domains: 'custom domains',
+  egress: 'network access for functions',
+  image: 'container images',
+  isolation: 'choosing another isolation than namespace',
+  queue: 'queues',
+  rateLimit: 'rate limits',
+  routes: 'custom routes',
+  scaling: 'scaling settings',
+  schedule: 'schedules',
+  secrets: 'secrets',
+  services: 'named services',
+  triggers: 'triggers',
+  volumes: 'volumes',
+  weights: 'weighted aliases',
+}
+
+/** Words that other tools use → ours. */
+export const otherWords: Record<string, string> = {
+  code: 'source',
+  codeUri: 'source',
+  dir: 'source',
+  directory: 'source',
+  entry: 'handler',
+  entrypoint: 'handler',
+  environment: 'env',
+  main: 'handler',
+  mem: 'memory',
+  memoryMiB: 'memory',
+  memorySize: 'memory',
+  path: 'source',
+  src: 'source',
+  timeoutMs: 'timeout',
+  variables: 'env',
+}
+
+function textLike(pattern: RegExp, takes: string): Key['read'] {
+  return (value, report) => {
+    if (value.kind === 'scalar' && value.type === 'text' && pattern.test(value.text)) return value.text
+    report(value.place, `takes ${takes}; got ${shown(value)}`)
+    return undefined
+  }
+}
+
+function readMemory(value: Value, report: Report): unknown {
+  const memoryMiB = parsed(value, report, 'an amount such as 256MiB or 1GiB', parseMemoryMiB)
+  if (memoryMiB === undefined || MEMORY_CLASSES_MIB.some((size) => size === memoryMiB)) return memoryMiB
+  const next = MEMORY_CLASSES_MIB.find((size) => size > memoryMiB) ?? MEMORY_CLASSES_MIB.at(-1)
+  report(value.place, `takes one of ${MEMORY_CLASSES_MIB.join(', ')} MiB; got ${shown(value)}. The next that fits is ${next}MiB`)
+  return undefined
+}
+
+function readTimeout(value: Value, report: Report): unknown {
+  const timeoutMs = parsed(value, report, 'a duration such as 500ms, 30s or 5m', parseDurationMs)
+  if (timeoutMs === undefined || (timeoutMs >= 1 && timeoutMs <= limits.timeoutMaxMs)) return timeoutMs
+  report(value.place, `takes a time from 1ms to ${limits.timeoutMaxMs / 60_000}m; got ${shown(value)}`)
+  return undefined
+}
+
+function parsed(value: Value, report: Report, takes: string, parse: (what: string, text: string) => number): number | undefined {
+  try {
+    if (value.kind === 'scalar' && value.type === 'text') return parse('', value.text)
+  } catch (error) {
+    if (!(error instanceof HostelError)) throw error
+  }
+  report(value.place, `takes ${takes}; got ${shown(value)}`)
+  return undefined
+}
+
+function readConcurrency(value: Value, report: Report): unknown {
+  const number = value.kind === 'scalar' && value.type === 'number' ? Number(value.text) : Number.NaN
+  if (Number.isInteger(number) && number >= 1 && number <= limits.concurrencyMax) return number
+  report(value.place, `takes a whole number from 1 to ${limits.concurrencyMax}; got ${shown(value)}`)
+  return undefined
+}
+
+function readEnv(value: Value, report: Report): unknown {
+  if (value.kind !== 'map') {
+    report(value.place, `takes NAME: value pairs, one a line; got ${shown(value)}`)
+    return undefined
+  }
+  const env: [string, string][] = []
+  for (const { key, place, value: item } of value.entries) {
+    if (!/^[A-Za-z_][A-Za-z0-9_]{0,255}$/.test(key)) report(place, `takes names of letters, digits and _ that start with no digit; got "${key}"`)
+    else if (key.startsWith('HOSTEL_')) report(place, `takes names that do not start with HOSTEL_, which are Hostel's own; got ${key}`)
+    // The value may be a secret, so it is not shown.
+    else if (item.kind !== 'scalar' || item.type === 'null') report(item.place, `${key} takes a text; for an empty one write ''`)
+    else env.push([key, item.text])
+  }
+  return Object.fromEntries(env)
+}
+
+/** A value for messages. */
+export function shown(value: Value): string {
+  if (value.kind === 'map') return 'a mapping'
+  if (value.kind === 'list') return 'a list'
+  if (value.type === 'null') return 'nothing'
+  return value.type === 'text' ? JSON.stringify(value.text.slice(0, 100)) : value.text.slice(0, 100)
+}
+
+function memoryNames(): string[] {
+  return MEMORY_CLASSES_MIB.map((size) => (size >= 1_024 ? `${size / 1_024}GiB` : `${size}MiB`))
+}
