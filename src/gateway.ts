@@ -45,7 +45,12 @@ function start(settings: ChildSettings): { attach(socket: Socket): void; stop(wi
   const reports = createReports(logger)
 
   // Sandboxes.
-  const scheduler = createScheduler({ keeper, settings, logger, events: { onLog: (line) => reports.log(line), onSandboxEnd: (end) => logger.info(end, 'a sandbox ended') } })
+  const scheduler = createScheduler({
+    keeper,
+    settings,
+    logger,
+    events: { onLog: (line) => reports.log(line), onSandboxEnd: (end) => logger.info(end, 'a sandbox ended') },
+  })
 
   // Which function a request means.
   const table = createRoutingTable({

@@ -51,7 +51,8 @@ export function hostRulesOf(domain: string, listenHosts: string[]): HostRules {
  * @throws HostelError `malformed_request`, `uri_too_long`, or `unknown_function` for a host or path that can't be one.
  */
 export function parseAddress(target: string, hostHeader: string, rules: HostRules): Address {
-  if (target.length > limits.requestUrlMaxBytes) throw new HostelError('uri_too_long', `the request target has ${target.length} bytes, ${limits.requestUrlMaxBytes} are taken`)
+  if (target.length > limits.requestUrlMaxBytes)
+    throw new HostelError('uri_too_long', `the request target has ${target.length} bytes, ${limits.requestUrlMaxBytes} are taken`)
   if (!targetPattern.test(target)) throw new HostelError('malformed_request', 'the request target holds bytes that a URL can not have unencoded')
   let rest = target
   let host = hostHeader.toLowerCase()
@@ -63,7 +64,8 @@ export function parseAddress(target: string, hostHeader: string, rules: HostRule
     rest = `${absolute[2] ?? '/'}${absolute[3] ?? ''}`
   }
   const hostParts = hostPattern.exec(host)
-  if (!hostParts || host.length > 260 || Number(hostParts[2] ?? 0) > 65_535) throw new HostelError('malformed_request', 'the Host header is not a host name or address with an optional port')
+  if (!hostParts || host.length > 260 || Number(hostParts[2] ?? 0) > 65_535)
+    throw new HostelError('malformed_request', 'the Host header is not a host name or address with an optional port')
   const hostname = hostParts[1]!
   const above = hostname.length - rules.domain.length - 1
   if (above > 0 && hostname[above] === '.' && hostname.endsWith(rules.domain)) return hostForm(hostname.slice(0, above), host, hostname, rest)

@@ -16,7 +16,17 @@ export interface RequestFields {
 }
 
 /** About one connection only, whoever lists them. */
-const hopByHop = new Set(['connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authorization', 'te', 'trailer', 'transfer-encoding', 'upgrade'])
+const hopByHop = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+])
 
 /** @throws HostelError `malformed_request`, `headers_too_large` */
 export function readRequestFields(raw: string[]): RequestFields {
@@ -75,7 +85,12 @@ function isOurs(name: string): boolean {
 /** Tokens of a Connection field beyond the usual two, in lower case; null when there are none. */
 function listedIn(connection: string): Set<string> | null {
   if (connection === '' || /^,\s*(keep-alive|close)\s*$/i.test(connection)) return null
-  return new Set(connection.toLowerCase().split(',').map((token) => token.trim()))
+  return new Set(
+    connection
+      .toLowerCase()
+      .split(',')
+      .map((token) => token.trim()),
+  )
 }
 
 function without(headers: FlatHeaders, names: Set<string>): FlatHeaders {
@@ -104,7 +119,8 @@ export function readResponseFields(fromGuest: FlatHeaders, cookieHost: string | 
     const name = fromGuest[i]!
     let value = fromGuest[i + 1]!
     if (name === 'content-length') {
-      if (!/^\d{1,15}$/.test(value) || (contentLength !== null && contentLength !== Number(value))) throw new HostelError('invalid_response', undefined, { facts: { rule: 'content-length must be one whole number' } })
+      if (!/^\d{1,15}$/.test(value) || (contentLength !== null && contentLength !== Number(value)))
+        throw new HostelError('invalid_response', undefined, { facts: { rule: 'content-length must be one whole number' } })
       // Added once by whoever writes the head.
       contentLength = Number(value)
       continue

@@ -8,15 +8,36 @@ import type { FlatHeaders } from '../sandbox/protocol.ts'
 
 /** Errors about the function or ourselves: what their details say is for the owner, who finds it in the invocation's record. */
 const withoutDetail = new Set<ErrorCode>([
-  'init_failed', 'init_timeout', 'handler_error', 'deadline_exceeded', 'out_of_memory', 'exited', 'killed', 'protocol_violation', 'invalid_response', 'response_too_large', 'sandbox_lost',
-  'no_capacity', 'unavailable', 'internal',
+  'init_failed',
+  'init_timeout',
+  'handler_error',
+  'deadline_exceeded',
+  'out_of_memory',
+  'exited',
+  'killed',
+  'protocol_violation',
+  'invalid_response',
+  'response_too_large',
+  'sandbox_lost',
+  'no_capacity',
+  'unavailable',
+  'internal',
 ])
 
 /** The fields and body of an error's answer. */
 function problemAnswer(error: HostelError, invocation: string): { headers: FlatHeaders; body: string } {
   const shown = withoutDetail.has(error.code) ? new HostelError(error.code) : error
   const body = JSON.stringify(problemOf(shown, { invocation }))
-  const headers = ['hostel-invocation', invocation, 'content-type', 'application/problem+json', 'cache-control', 'no-store', 'content-length', String(Buffer.byteLength(body))]
+  const headers = [
+    'hostel-invocation',
+    invocation,
+    'content-type',
+    'application/problem+json',
+    'cache-control',
+    'no-store',
+    'content-length',
+    String(Buffer.byteLength(body)),
+  ]
   if (error.retryAfterSeconds !== undefined) headers.push('retry-after', String(Math.max(1, Math.ceil(error.retryAfterSeconds))))
   return { headers, body }
 }

@@ -7,7 +7,10 @@ import { createRoutingTable } from './routes.ts'
 
 const version = (name: string, number: number): RoutedVersion => ({ tenant: 'default', function: name, version: number }) as RoutedVersion
 const fn = (name: string, aliases: Record<string, number>, versions: number[]): RoutedFunction => ({
-  tenant: 'default', name, aliases, versions: versions.map((number) => version(name, number)),
+  tenant: 'default',
+  name,
+  aliases,
+  versions: versions.map((number) => version(name, number)),
 })
 const address = (name: string, qualifier: string | null = null): Address => ({ tenant: 'default', function: name, qualifier, prefix: null }) as Address
 
@@ -16,7 +19,8 @@ describe('the routing table', () => {
     const retired: unknown[] = []
     const noted: number[] = []
     return {
-      retired, noted,
+      retired,
+      noted,
       table: createRoutingTable({ onRetire: (...args) => retired.push(args), onVersions: (versions) => noted.push([...versions].length) }),
     }
   }
@@ -28,7 +32,7 @@ describe('the routing table', () => {
     assert.equal(routes.filled, true)
   })
 
-  it('finds the live version, an alias\'s and a numbered one', () => {
+  it("finds the live version, an alias's and a numbered one", () => {
     const { table: routes } = table()
     routes.replaceAll([fn('a', { live: 3, canary: 2 }, [1, 2, 3])])
     assert.equal(routes.find(address('a')).version, 3)
@@ -38,7 +42,7 @@ describe('the routing table', () => {
     assert.throws(() => routes.find(address('b')), { code: 'unknown_function' })
   })
 
-  it('says which versions\' sandboxes are still wanted: those that an alias points at', () => {
+  it("says which versions' sandboxes are still wanted: those that an alias points at", () => {
     const { table: routes, retired, noted } = table()
     routes.replaceAll([fn('a', { live: 1 }, [1]), fn('b', { live: 1 }, [1])])
     routes.replace(fn('a', { live: 2, old: 1 }, [1, 2]))
@@ -47,7 +51,13 @@ describe('the routing table', () => {
     routes.remove('default', 'a')
     routes.remove('default', 'a')
     assert.deepEqual(retired, [
-      ['default', 'a', [1]], ['default', 'b', [1]], ['default', 'a', [2, 1]], ['default', 'a', [2]], ['default', 'b', []], ['default', 'a', [2]], ['default', 'a', []],
+      ['default', 'a', [1]],
+      ['default', 'b', [1]],
+      ['default', 'a', [2, 1]],
+      ['default', 'a', [2]],
+      ['default', 'b', []],
+      ['default', 'a', [2]],
+      ['default', 'a', []],
     ])
     assert.deepEqual(noted, [2, 3, 3, 2, 0])
     assert.throws(() => routes.find(address('a')), { code: 'unknown_function' })

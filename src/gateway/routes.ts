@@ -53,7 +53,11 @@ export function createRoutingTable(events: RoutingTableEvents): RoutingTable {
       if (!entry) throw new HostelError('unknown_function', `there is no function ${address.function} in tenant ${address.tenant}${nearMiss(address)}`)
       const { qualifier } = address
       const version = qualifier === null ? entry.aliases.get(LIVE_ALIAS) : (entry.versions.get(qualifier) ?? entry.aliases.get(qualifier))
-      if (!version) throw new HostelError('unknown_function', `${address.tenant}/${address.function} has no ${qualifier === null ? 'live version' : `alias or version ${qualifier}`}`)
+      if (!version)
+        throw new HostelError(
+          'unknown_function',
+          `${address.tenant}/${address.function} has no ${qualifier === null ? 'live version' : `alias or version ${qualifier}`}`,
+        )
       return version
     },
     replaceAll(functions) {

@@ -41,7 +41,8 @@ export function createEdge(options: EdgeOptions): Server {
     try {
       rules ??= options.hostRules(server)
       const connection = connectionOf(req.socket)
-      if (connection.calls.size >= limits.pipelinedRequestsMax) throw new HostelError('too_many_requests', `more than ${limits.pipelinedRequestsMax} requests at once on one connection`, { retryAfterSeconds: 1 })
+      if (connection.calls.size >= limits.pipelinedRequestsMax)
+        throw new HostelError('too_many_requests', `more than ${limits.pipelinedRequestsMax} requests at once on one connection`, { retryAfterSeconds: 1 })
       const fields = readRequestFields(req.rawHeaders)
       const address = parseAddress(req.url!, fields.host, rules)
       refuseUnsupported(req, fields, address)
@@ -49,11 +50,32 @@ export function createEdge(options: EdgeOptions): Server {
       const version = table.find(address)
       const isEvent = req.method === 'POST' && fields.contentType !== null && mediaType(fields.contentType) === EVENT_CONTENT_TYPE
       const bodyMaxBytes = isEvent || version.contract === 'event' ? limits.eventMaxBytes : limits.requestBodyMaxBytes
-      if (fields.contentLength !== null && fields.contentLength > bodyMaxBytes) throw new HostelError('request_too_large', `the body has ${fields.contentLength} bytes, ${bodyMaxBytes} are taken`)
+      if (fields.contentLength !== null && fields.contentLength > bodyMaxBytes)
+        throw new HostelError('request_too_large', `the body has ${fields.contentLength} bytes, ${bodyMaxBytes} are taken`)
       addForwarding(fields, address, connection.remoteAddress)
       const cookieHost = address.prefix === null ? address.hostname : null
-      const caller = new HttpCaller(req, res, connection, { id, hasBody: fields.hasBody, bodyMaxBytes, expectsContinue, cookieHost, isDraining: options.isDraining })
-      invoke(services, { id, version, method: req.method!, url: `http://${address.host}${address.path}`, path: address.path, headers: fields.headers, isEvent, hasBody: fields.hasBody }, caller)
+      const caller = new HttpCaller(req, res, connection, {
+        id,
+        hasBody: fields.hasBody,
+        bodyMaxBytes,
+        expectsContinue,
+        cookieHost,
+        isDraining: options.isDraining,
+      })
+      invoke(
+        services,
+        {
+          id,
+          version,
+          method: req.method!,
+          url: `http://${address.host}${address.path}`,
+          path: address.path,
+          headers: fields.headers,
+          isEvent,
+          hasBody: fields.hasBody,
+        },
+        caller,
+      )
     } catch (error) {
       const known = error instanceof HostelError ? error : new HostelError('internal')
       if (known.code === 'internal') logger.error({ err: error, invocation: id }, 'a request could not be handled')
@@ -78,7 +100,9 @@ export function createEdge(options: EdgeOptions): Server {
   server.on('connection', watchConnection)
   server.on('request', (req, res) => onRequest(req, res, false))
   server.on('checkContinue', (req, res) => onRequest(req, res, true))
-  server.on('checkExpectation', (_req, res) => sendProblem(res, new HostelError('malformed_request', 'Expect takes only 100-continue'), newInvocationId(), true))
+  server.on('checkExpectation', (_req, res) =>
+    sendProblem(res, new HostelError('malformed_request', 'Expect takes only 100-continue'), newInvocationId(), true),
+  )
   server.on('connect', (_req, socket) => refuseConnection(socket as Socket, new HostelError('not_supported', 'CONNECT is not supported')))
   server.on('clientError', onClientError)
   return server
@@ -90,7 +114,8 @@ function refuseUnsupported(req: IncomingMessage, fields: RequestFields, address:
   if (fields.webSocket) throw new HostelError('not_supported', 'WebSocket is not supported yet')
   if (req.method === 'TRACE') throw new HostelError('not_supported', 'TRACE is not supported')
   // Its scope would cover the other functions at this host.
-  if (fields.serviceWorker && address.prefix !== null) throw new HostelError('not_supported', 'service workers are served at the function\'s own host only: FUNCTION.TENANT.DOMAIN')
+  if (fields.serviceWorker && address.prefix !== null)
+    throw new HostelError('not_supported', "service workers are served at the function's own host only: FUNCTION.TENANT.DOMAIN")
 }
 
 function addForwarding(fields: RequestFields, address: Address, remoteAddress: string): void {

@@ -17,7 +17,8 @@ function explain(error: HostelError, version: RoutedVersion, facts: Record<strin
   const guest = facts['guest'] as GuestError | undefined
   const exit = facts['exit'] as SandboxExit | undefined
   if (guest) return `${whatGuest[error.code] ?? errorKinds[error.code].title}: ${describeGuestError(guest)}`
-  if (error.code === 'deadline_exceeded') return `no answer within the timeout of ${version.timeoutMs} ms${facts['waitedFor'] === 'sandbox' ? ', all of it spent waiting for a sandbox' : ''}`
+  if (error.code === 'deadline_exceeded')
+    return `no answer within the timeout of ${version.timeoutMs} ms${facts['waitedFor'] === 'sandbox' ? ', all of it spent waiting for a sandbox' : ''}`
   if (exit) return explainExit(exit, version.memoryMiB)
   return typeof facts['rule'] === 'string' ? `${errorKinds[error.code].title.toLowerCase()}: ${facts['rule']}` : error.message
 }

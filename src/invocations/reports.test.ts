@@ -26,7 +26,8 @@ async function controlEnd(answer: () => Promise<void> = async () => {}): Promise
   })
   const link = new Link(near, {})
   return {
-    link, batches,
+    link,
+    batches,
     close() {
       link.close()
       control.close()
@@ -36,7 +37,15 @@ async function controlEnd(answer: () => Promise<void> = async () => {}): Promise
 
 const record = (id: string): InvocationRecord => ({ id }) as InvocationRecord
 const line = (sequence: number, sandbox = 1, text = 'x'): LogLine => ({
-  tenant: 'default', function: 'hello', version: 1, sandbox, invocation: null, sequence, atMs: 1, level: 'stdout', text,
+  tenant: 'default',
+  function: 'hello',
+  version: 1,
+  sandbox,
+  invocation: null,
+  sequence,
+  atMs: 1,
+  level: 'stdout',
+  text,
 })
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
@@ -67,7 +76,10 @@ describe('records and log lines on their way to control', () => {
     assert.equal(batches.length, 1)
     proceed.resolve()
     await reports.flush(2_000)
-    assert.deepEqual(batches.map((batch) => batch.records), [[record('a')], [record('b')]])
+    assert.deepEqual(
+      batches.map((batch) => batch.records),
+      [[record('a')], [record('b')]],
+    )
     close()
   })
 
@@ -84,7 +96,10 @@ describe('records and log lines on their way to control', () => {
     const next = await controlEnd()
     reports.attach(next.link)
     await reports.flush(2_000)
-    assert.deepEqual(next.batches.flatMap((batch) => batch.records), [record('a'), record('b')])
+    assert.deepEqual(
+      next.batches.flatMap((batch) => batch.records),
+      [record('a'), record('b')],
+    )
     next.close()
   })
 
@@ -95,7 +110,10 @@ describe('records and log lines on their way to control', () => {
     for (let i = 0; i < 300; i++) reports.log(line(i, 1, 'x'.repeat(limits.logLineMaxBytes)))
     reports.attach(link)
     await reports.flush(5_000)
-    assert.deepEqual(batches.slice(0, 2).map((batch) => batch.records.length), [limits.batchMaxItems, 1])
+    assert.deepEqual(
+      batches.slice(0, 2).map((batch) => batch.records.length),
+      [limits.batchMaxItems, 1],
+    )
     for (const batch of batches) assert.ok(batch.logs.reduce((bytes, { text }) => bytes + text.length, 0) <= limits.batchMaxLogBytes + limits.logLineMaxBytes)
     assert.equal(batches.flatMap((batch) => batch.logs).length, 300)
     close()
@@ -112,7 +130,13 @@ describe('records and log lines on their way to control', () => {
     const logs = batches.flatMap((batch) => batch.logs)
     assert.equal(logs.length, limits.reportsMaxLogLines + 2)
     const marks = logs.filter((entry) => entry.level === 'gap')
-    assert.deepEqual(marks.map(({ sandbox, sequence, text }) => [sandbox, sequence, text.split(' ')[0]]), [[1, limits.reportsMaxLogLines, '3'], [2, 0, '2']])
+    assert.deepEqual(
+      marks.map(({ sandbox, sequence, text }) => [sandbox, sequence, text.split(' ')[0]]),
+      [
+        [1, limits.reportsMaxLogLines, '3'],
+        [2, 0, '2'],
+      ],
+    )
     reports.log(line(9, 2))
     await reports.flush(2_000)
     assert.equal(batches.at(-1)!.logs[0]!.sequence, 9)

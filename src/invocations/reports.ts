@@ -28,8 +28,8 @@ interface Gap {
 }
 
 export function createReports(logger: Logger): Reports {
-  let records: InvocationRecord[] = []
-  let logs: LogLine[] = []
+  const records: InvocationRecord[] = []
+  const logs: LogLine[] = []
   let logBytes = 0
   let droppedRecords = 0
   const gaps = new Map<number, Gap>()
@@ -64,7 +64,8 @@ export function createReports(logger: Logger): Reports {
   }
 
   const closeGaps = (into: Batch): void => {
-    for (const { first, lines } of gaps.values()) into.logs.push({ ...first, level: 'gap', text: `${lines} lines were dropped here: they could not be stored in time` })
+    for (const { first, lines } of gaps.values())
+      into.logs.push({ ...first, level: 'gap', text: `${lines} lines were dropped here: they could not be stored in time` })
     gaps.clear()
   }
 

@@ -7,7 +7,7 @@ import { rawExchange, startGateway } from './lib/harness.ts'
 const LAST = frameFlags.END | frameFlags.SETTLED
 
 describe('an answer through the gateway', () => {
-  it('comes whole, with the status, fields and body that the function gave, and the invocation\'s id', async () => {
+  it("comes whole, with the status, fields and body that the function gave, and the invocation's id", async () => {
     await using gateway = await startGateway((_request, answer) => {
       answer.head(201, ['content-type', 'text/plain', 'x-own', 'a', 'x-own', 'b'])
       void answer.body('hello', LAST)
@@ -73,7 +73,10 @@ describe('an answer through the gateway', () => {
         answer.head(request.url.endsWith('/first') ? status : 200)
         void answer.body('body', LAST)
       })
-      const text = await rawExchange(gateway.port, `GET /default/hello/first HTTP/1.1\r\nhost: localhost\r\n\r\nGET /default/hello/second HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n`)
+      const text = await rawExchange(
+        gateway.port,
+        `GET /default/hello/first HTTP/1.1\r\nhost: localhost\r\n\r\nGET /default/hello/second HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n`,
+      )
       const [first, second, ...more] = text.split(/(?=HTTP\/1\.1 )/)
       assert.ok(first!.startsWith(`HTTP/1.1 ${status} `), first)
       assert.doesNotMatch(first!, /body|transfer-encoding/i)
@@ -84,7 +87,26 @@ describe('an answer through the gateway', () => {
 
   it('loses the fields that are about one connection, and those that only Hostel sets', async () => {
     await using gateway = await startGateway((_request, answer) => {
-      answer.head(200, ['connection', 'x-private, keep-alive', 'x-private', '1', 'keep-alive', 'timeout=9', 'transfer-encoding', 'chunked', 'upgrade', 'h2c', 'trailer', 'x', 'proxy-authenticate', 'Basic', 'hostel-invocation', 'forged', 'x-kept', '1'])
+      answer.head(200, [
+        'connection',
+        'x-private, keep-alive',
+        'x-private',
+        '1',
+        'keep-alive',
+        'timeout=9',
+        'transfer-encoding',
+        'chunked',
+        'upgrade',
+        'h2c',
+        'trailer',
+        'x',
+        'proxy-authenticate',
+        'Basic',
+        'hostel-invocation',
+        'forged',
+        'x-kept',
+        '1',
+      ])
       void answer.body('ok', LAST)
     })
     const text = await rawExchange(gateway.port, 'GET /default/hello HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n')
@@ -130,13 +152,21 @@ describe('an answer through the gateway', () => {
   })
 
   it('of a function that throws is a 500 with code and id, and nothing of what it said', async () => {
-    await using gateway = await startGateway((_request, answer) => answer.error({ kind: 'handler', name: 'TypeError', message: 'secret is not a function', file: 'index.ts', line: 3 }))
+    await using gateway = await startGateway((_request, answer) =>
+      answer.error({ kind: 'handler', name: 'TypeError', message: 'secret is not a function', file: 'index.ts', line: 3 }),
+    )
     const response = await fetch(gateway.url)
     assert.equal(response.status, 500)
     assert.equal(response.headers.get('content-type'), 'application/problem+json')
     const [record] = await gateway.recorded(1)
     const problem = await response.text()
-    assert.deepEqual(JSON.parse(problem), { type: 'urn:hostel:error:handler_error', title: 'The function threw an error', status: 500, code: 'handler_error', invocation: record!.id })
+    assert.deepEqual(JSON.parse(problem), {
+      type: 'urn:hostel:error:handler_error',
+      title: 'The function threw an error',
+      status: 500,
+      code: 'handler_error',
+      invocation: record!.id,
+    })
     assert.equal(record!.outcome, 'handler_error')
     assert.equal(record!.detail!['explanation'], 'the function threw: TypeError: secret is not a function, at index.ts:3')
     assert.deepEqual(gateway.notes, ['handler_error: the function threw: TypeError: secret is not a function, at index.ts:3'])
@@ -172,7 +202,7 @@ describe('an answer through the gateway', () => {
     assert.equal(error?.code, 'ECONNRESET')
   })
 
-  it('of a sandbox that dies is a 502 with the kernel\'s account in the record', async () => {
+  it("of a sandbox that dies is a 502 with the kernel's account in the record", async () => {
     await using gateway = await startGateway((_request, answer) => answer.die())
     const response = await fetch(gateway.url)
     assert.equal(response.status, 502)
@@ -202,18 +232,35 @@ describe('an answer through the gateway', () => {
 describe('cookies', () => {
   async function cookiesAt(path: string, host: string, cookies: string[]): Promise<string[]> {
     await using gateway = await startGateway((_request, answer) => {
-      answer.head(200, cookies.flatMap((cookie) => ['set-cookie', cookie]))
+      answer.head(
+        200,
+        cookies.flatMap((cookie) => ['set-cookie', cookie]),
+      )
       void answer.body('ok', LAST)
     })
     const text = await rawExchange(gateway.port, `GET ${path} HTTP/1.1\r\nhost: ${host}\r\nconnection: close\r\n\r\n`)
     return [...text.matchAll(/^set-cookie: (.*)\r$/gm)].map((match) => match[1]!)
   }
 
-  it('for a domain above the function\'s own host become cookies of that host alone', async () => {
+  it("for a domain above the function's own host become cookies of that host alone", async () => {
     const seen = await cookiesAt('/', 'Hello.default.LOCALHOST:8080', [
-      'a=1; Domain=localhost; Path=/', 'b=2; domain = .default.localhost', 'c=3; Domain=hello.default.localhost', 'd=4;Domain=.Hello.Default.localhost;Secure', 'domain=5', 'e=6; Domain', 'f=7; Domain=localhost; Domain=hello.default.localhost',
+      'a=1; Domain=localhost; Path=/',
+      'b=2; domain = .default.localhost',
+      'c=3; Domain=hello.default.localhost',
+      'd=4;Domain=.Hello.Default.localhost;Secure',
+      'domain=5',
+      'e=6; Domain',
+      'f=7; Domain=localhost; Domain=hello.default.localhost',
     ])
-    assert.deepEqual(seen, ['a=1; Path=/', 'b=2', 'c=3; Domain=hello.default.localhost', 'd=4;Domain=.Hello.Default.localhost;Secure', 'domain=5', 'e=6', 'f=7; Domain=hello.default.localhost'])
+    assert.deepEqual(seen, [
+      'a=1; Path=/',
+      'b=2',
+      'c=3; Domain=hello.default.localhost',
+      'd=4;Domain=.Hello.Default.localhost;Secure',
+      'domain=5',
+      'e=6',
+      'f=7; Domain=hello.default.localhost',
+    ])
   })
 
   it('never keep a domain in the path form, whose host is shared', async () => {

@@ -33,7 +33,9 @@ const valuesOf = (seen: Seen, name: string): string[] => seen.headers.filter((_v
 
 const functions: RoutedFunction[] = [
   {
-    tenant: 'default', name: 'hello', aliases: { live: 2, canary: 1 },
+    tenant: 'default',
+    name: 'hello',
+    aliases: { live: 2, canary: 1 },
     versions: [testVersion({ version: 1 }), testVersion({ version: 2 })],
   },
 ]
@@ -114,7 +116,7 @@ describe('the function that a request means', () => {
     })
   }
 
-  it('is every IP address\'s too where the server listens on all of them', async () => {
+  it("is every IP address's too where the server listens on all of them", async () => {
     const { hostRulesOf, parseAddress } = await import('../../src/gateway/address.ts')
     const rules = hostRulesOf('functions.example', ['0.0.0.0'])
     assert.equal(parseAddress('/default/hello', '192.0.2.7:8080', rules).function, 'hello')
@@ -135,7 +137,26 @@ describe('a request on its way to the function', () => {
       gateway.port,
       `GET /default/hello HTTP/1.1\r\nHost: localhost\r\nX-One: 1\r\nX-Two: 2\r\nx-one: 3\r\nConnection: close, X-Private\r\nX-Private: 1\r\nKeep-Alive: 1\r\nTE: trailers\r\nUpgrade: h2c\r\nProxy-Authorization: a\r\nX-Forwarded-For: 1.2.3.4\r\nX_Forwarded_For: 1.2.3.4\r\nX-Forwarded-Whatever: 1\r\nForwarded: for=1.2.3.4\r\nX-Real-IP: 1.2.3.4\r\nHostel-Tenant: other\r\nAuthorization: Bearer x\r\n\r\n`,
     )
-    assert.deepEqual(seen!.headers, ['x-one', '1', 'x-two', '2', 'x-one', '3', 'authorization', 'Bearer x', 'host', 'localhost', 'x-forwarded-for', '127.0.0.1', 'x-forwarded-proto', 'http', 'x-forwarded-host', 'localhost', 'x-forwarded-prefix', '/default/hello'])
+    assert.deepEqual(seen!.headers, [
+      'x-one',
+      '1',
+      'x-two',
+      '2',
+      'x-one',
+      '3',
+      'authorization',
+      'Bearer x',
+      'host',
+      'localhost',
+      'x-forwarded-for',
+      '127.0.0.1',
+      'x-forwarded-proto',
+      'http',
+      'x-forwarded-host',
+      'localhost',
+      'x-forwarded-prefix',
+      '/default/hello',
+    ])
   })
 
   it('brings its id and the milliseconds that are left', async () => {
@@ -149,7 +170,10 @@ describe('a request on its way to the function', () => {
   it('is an event when it is a POST of the event type, and no other way', async () => {
     await using gateway = await startGateway(mirror)
     const call = async (method: string, type: string): Promise<unknown> => {
-      const { seen } = await send(gateway.port, `${method} /default/hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: ${type}\r\nContent-Length: 2\r\n\r\n{}`)
+      const { seen } = await send(
+        gateway.port,
+        `${method} /default/hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: ${type}\r\nContent-Length: 2\r\n\r\n{}`,
+      )
       assert.equal(seen!.body, '{}')
       return seen!.meta.event
     }
@@ -161,14 +185,20 @@ describe('a request on its way to the function', () => {
 
   it('may be chunked', async () => {
     await using gateway = await startGateway(mirror)
-    const { seen } = await send(gateway.port, `POST /default/hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nX-Trailer: 1\r\n\r\n`)
+    const { seen } = await send(
+      gateway.port,
+      `POST /default/hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nX-Trailer: 1\r\n\r\n`,
+    )
     assert.equal(seen!.body, 'abcde')
     assert.deepEqual(valuesOf(seen!, 'transfer-encoding'), [])
   })
 
   it('is told to continue only once there is a place for it', async () => {
     await using gateway = await startGateway(mirror)
-    const { text } = await send(gateway.port, `POST /default/hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc`)
+    const { text } = await send(
+      gateway.port,
+      `POST /default/hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc`,
+    )
     assert.match(text, /^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 200 OK\r\n/)
   })
 
@@ -179,7 +209,7 @@ describe('a request on its way to the function', () => {
     assert.match(text, /\r\nconnection: close\r\n/i)
   })
 
-  it('for a service worker\'s script is refused in the path form and passed on in the host form', async () => {
+  it("for a service worker's script is refused in the path form and passed on in the host form", async () => {
     await using gateway = await startGateway(mirror)
     assert.equal((await send(gateway.port, get('/default/hello/sw.js', 'localhost', 'Service-Worker: script\r\n'))).code, 'not_supported')
     assert.equal((await send(gateway.port, get('/sw.js', 'hello.default.localhost', 'Service-Worker: script\r\n'))).status, 200)
@@ -199,7 +229,10 @@ describe('a request on its way to the function', () => {
 describe('a request that is not valid HTTP/1.1', () => {
   const post = (fields: string, body: string): string => `POST /default/hello HTTP/1.1\r\nHost: localhost\r\n${fields}\r\n${body}`
   const odd: [what: string, request: string][] = [
-    ['Content-Length next to Transfer-Encoding', post('Content-Length: 4\r\nTransfer-Encoding: chunked\r\n', '0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n')],
+    [
+      'Content-Length next to Transfer-Encoding',
+      post('Content-Length: 4\r\nTransfer-Encoding: chunked\r\n', '0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n'),
+    ],
     ['Transfer-Encoding next to Content-Length', post('Transfer-Encoding: chunked\r\nContent-Length: 4\r\n', '0\r\n\r\n')],
     ['two different Content-Lengths', post('Content-Length: 3\r\nContent-Length: 4\r\n', 'abcd')],
     ['the same Content-Length twice', post('Content-Length: 3\r\nContent-Length: 3\r\n', 'abc')],
@@ -235,7 +268,10 @@ describe('a request that is not valid HTTP/1.1', () => {
 
   it('or has too large a head is answered with 431', async () => {
     await using gateway = await startGateway(mirror)
-    assert.equal((await send(gateway.port, get('/default/hello', 'localhost', `X-Large: ${'a'.repeat(limits.requestHeadMaxBytes)}\r\n`))).code, 'headers_too_large')
+    assert.equal(
+      (await send(gateway.port, get('/default/hello', 'localhost', `X-Large: ${'a'.repeat(limits.requestHeadMaxBytes)}\r\n`))).code,
+      'headers_too_large',
+    )
     assert.equal((await send(gateway.port, get('/default/hello', 'localhost', 'X: 1\r\n'.repeat(limits.requestHeadMaxFields)))).code, 'headers_too_large')
     assert.equal((await send(gateway.port, get('/default/hello', 'localhost', 'X: 1\r\n'.repeat(limits.requestHeadMaxFields - 2)))).status, 200)
   })
@@ -261,6 +297,9 @@ describe('a request that is not valid HTTP/1.1', () => {
   it('can be one of several sent at once: the ones before it are answered in order', async () => {
     await using gateway = await startGateway(mirror)
     const text = await rawExchange(gateway.port, get('/default/hello/1').replace('close', 'keep-alive') + get('/default/hello/2'))
-    assert.deepEqual([...text.matchAll(/"url":"([^"]*)"/g)].map((match) => match[1]), ['http://localhost/1', 'http://localhost/2'])
+    assert.deepEqual(
+      [...text.matchAll(/"url":"([^"]*)"/g)].map((match) => match[1]),
+      ['http://localhost/1', 'http://localhost/2'],
+    )
   })
 })

@@ -43,11 +43,14 @@ const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout
 describe('streaming', () => {
   it('takes 200 MB in without gathering them', { timeout: 120_000 }, async () => {
     let received = 0
-    await using gateway = await startGateway(async (request, answer) => {
-      for await (const chunk of request.body()) received += chunk.length
-      answer.head(200)
-      await answer.body(String(received), LAST)
-    }, { version: { timeoutMs: 120_000 } })
+    await using gateway = await startGateway(
+      async (request, answer) => {
+        for await (const chunk of request.body()) received += chunk.length
+        answer.head(200)
+        await answer.body(String(received), LAST)
+      },
+      { version: { timeoutMs: 120_000 } },
+    )
     const growth = await growthDuring(async () => {
       // Not fetch: undici keeps what a streamed body has yielded.
       const request = httpRequest(gateway.url, { method: 'POST' })
@@ -62,11 +65,14 @@ describe('streaming', () => {
 
   it('gives 200 MB out without gathering them', { timeout: 120_000 }, async () => {
     const chunk = Buffer.alloc(64 * 1024, 1)
-    await using gateway = await startGateway(async (_request, answer) => {
-      answer.head(200)
-      for (let i = 0; i < 3_200; i++) await answer.body(chunk)
-      await answer.body('', LAST)
-    }, { version: { timeoutMs: 120_000 } })
+    await using gateway = await startGateway(
+      async (_request, answer) => {
+        answer.head(200)
+        for (let i = 0; i < 3_200; i++) await answer.body(chunk)
+        await answer.body('', LAST)
+      },
+      { version: { timeoutMs: 120_000 } },
+    )
     let received = 0
     const growth = await growthDuring(async () => {
       const response = await new Promise<IncomingMessage>((resolve) => httpRequest(gateway.url).on('response', resolve).end())
@@ -148,15 +154,22 @@ describe('a request body that is too large', () => {
   it('is refused at once when it says so', async () => {
     let called = false
     await using gateway = await startGateway(() => (called = true))
-    const bytes = await rawExchange(gateway.port, `POST /default/hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${limits.requestBodyMaxBytes + 1}\r\n\r\n`, 500)
+    const bytes = await rawExchange(
+      gateway.port,
+      `POST /default/hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${limits.requestBodyMaxBytes + 1}\r\n\r\n`,
+      500,
+    )
     assert.match(bytes, /^HTTP\/1\.1 413 /)
     assert.equal(called, false)
   })
 
   it('is refused while it streams when it does not, with an answer that the client can still read', async () => {
-    await using gateway = await startGateway(async (request) => {
-      for await (const _chunk of request.body());
-    }, { version: { contract: 'event' } })
+    await using gateway = await startGateway(
+      async (request) => {
+        for await (const _chunk of request.body());
+      },
+      { version: { contract: 'event' } },
+    )
     const chunk = Buffer.alloc(64 * 1024)
     const body = (async function* () {
       for (let i = 0; i * chunk.length < limits.eventMaxBytes + MiB; i++) yield chunk
@@ -190,7 +203,10 @@ describe('a request body that is too large', () => {
       answer.head(200, [], LAST)
     })
     const body = 'x'.repeat(2 * MiB)
-    const bytes = await rawExchange(gateway.port, `POST /default/hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n${body}GET /default/hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`)
+    const bytes = await rawExchange(
+      gateway.port,
+      `POST /default/hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n${body}GET /default/hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`,
+    )
     assert.equal(bytes.split('HTTP/1.1 200 OK').length, 3, bytes)
   })
 
@@ -198,7 +214,10 @@ describe('a request body that is too large', () => {
     await using gateway = await startGateway((_request, answer) => {
       answer.head(200, [], LAST)
     })
-    const bytes = await rawExchange(gateway.port, 'POST /default/hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhelloGET /default/hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')
+    const bytes = await rawExchange(
+      gateway.port,
+      'POST /default/hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhelloGET /default/hello HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n',
+    )
     assert.equal(bytes.split('HTTP/1.1 200 OK').length, 3, bytes)
   })
 })
@@ -277,10 +296,13 @@ describe('the deadline', () => {
   })
 
   it('cuts the connection when the answer has begun', async () => {
-    await using gateway = await startGateway(async (_request, answer) => {
-      answer.head(200)
-      await answer.body('half')
-    }, { version: { timeoutMs: 100 } })
+    await using gateway = await startGateway(
+      async (_request, answer) => {
+        answer.head(200)
+        await answer.body('half')
+      },
+      { version: { timeoutMs: 100 } },
+    )
     const response = await fetch(gateway.url)
     await assert.rejects(response.text())
     const [record] = await gateway.recorded(1)
@@ -301,11 +323,25 @@ describe('the deadline', () => {
     assert.match(String(record!.detail!['explanation']), /waiting for a sandbox/)
   })
 
+  it('stays the cause of an invocation, whatever follows from it', async () => {
+    await using gateway = await startGateway(() => {}, {
+      version: { timeoutMs: 100 },
+      scheduler: {
+        acquire: (_version, { signal }) => new Promise((_resolve, reject) => signal!.addEventListener('abort', () => reject(new HostelError('cancelled')))),
+      },
+    })
+    assert.equal((await fetch(gateway.url)).status, 504)
+    assert.equal((await gateway.recorded(1))[0]!.outcome, 'deadline_exceeded')
+  })
+
   it('cuts a client that does not read its answer', async () => {
-    await using gateway = await startGateway(async (_request, answer) => {
-      answer.head(200)
-      for (;;) await answer.body(Buffer.alloc(64 * 1024))
-    }, { version: { timeoutMs: 300 } })
+    await using gateway = await startGateway(
+      async (_request, answer) => {
+        answer.head(200)
+        for (;;) await answer.body(Buffer.alloc(64 * 1024))
+      },
+      { version: { timeoutMs: 300 } },
+    )
     const socket = connect(gateway.port, '127.0.0.1')
     socket.on('error', () => {})
     socket.write('GET /default/hello HTTP/1.1\r\nHost: localhost\r\n\r\n')
@@ -317,11 +353,14 @@ describe('the deadline', () => {
 
   it('ends what goes on after the answer, without changing its outcome', async () => {
     const reason = Promise.withResolvers<string>()
-    await using gateway = await startGateway(async (request, answer) => {
-      void request.cancelled.then(reason.resolve)
-      answer.head(200)
-      await answer.body('ok', frameFlags.END)
-    }, { version: { timeoutMs: 200 } })
+    await using gateway = await startGateway(
+      async (request, answer) => {
+        void request.cancelled.then(reason.resolve)
+        answer.head(200)
+        await answer.body('ok', frameFlags.END)
+      },
+      { version: { timeoutMs: 200 } },
+    )
     assert.equal(await (await fetch(gateway.url)).text(), 'ok')
     assert.equal(await reason.promise, 'deadline')
     const [record] = await gateway.recorded(1)
@@ -362,7 +401,7 @@ describe('a refusal', () => {
     assert.equal((await gateway.recorded(1))[0]!.outcome, 'internal')
   })
 
-  it('because of the server\'s state or the function\'s fault keeps its details for the owner', async () => {
+  it("because of the server's state or the function's fault keeps its details for the owner", async () => {
     await using gateway = await startGateway(() => {}, {
       scheduler: {
         acquire() {

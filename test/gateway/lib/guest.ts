@@ -92,7 +92,10 @@ export function serveGuest(socket: Socket, handler: GuestHandler): void {
     const stream: Stream = { chunks: [], ended, wake() {}, creditBytes: limits.streamWindowBytes, onCredit() {}, cancel: cancelled.resolve }
     streams.set(id, stream)
     const request: GuestRequest = {
-      method, url, headers, meta,
+      method,
+      url,
+      headers,
+      meta,
       cancelled: cancelled.promise,
       header(name) {
         const at = headers.findIndex((value, index) => index % 2 === 0 && value === name)

@@ -29,12 +29,25 @@ export interface TestGateway {
 
 export function testVersion(changes: Partial<RoutedVersion> = {}): RoutedVersion {
   return {
-    tenant: 'default', function: 'hello', version: 1, runtime: 'test', handler: 'index.js', memoryMiB: 128, timeoutMs: 10_000, concurrency: 100, env: {},
-    codeDigest: '0'.repeat(64), contract: 'fetch', ...changes,
+    tenant: 'default',
+    function: 'hello',
+    version: 1,
+    runtime: 'test',
+    handler: 'index.js',
+    memoryMiB: 128,
+    timeoutMs: 10_000,
+    concurrency: 100,
+    env: {},
+    codeDigest: '0'.repeat(64),
+    contract: 'fetch',
+    ...changes,
   }
 }
 
-export async function startGateway(handler: GuestHandler, options: { version?: Partial<RoutedVersion>; functions?: RoutedFunction[]; scheduler?: Partial<Scheduler> } = {}): Promise<TestGateway> {
+export async function startGateway(
+  handler: GuestHandler,
+  options: { version?: Partial<RoutedVersion>; functions?: RoutedFunction[]; scheduler?: Partial<Scheduler> } = {},
+): Promise<TestGateway> {
   const records: InvocationRecord[] = []
   const notes: string[] = []
   const waiters: { count: number; resolve: (records: InvocationRecord[]) => void }[] = []
@@ -109,7 +122,14 @@ async function oneSandboxScheduler(socket: Socket, notes: string[]): Promise<Sch
   connection.specialise({ tenant: 'default', function: 'hello', version: 1, handler: 'index.js', env: {}, memoryMiB: 128, timeoutMs: 1_000, concurrency: 100 })
   return {
     acquire(): Lease {
-      return { sandbox: 1, start: 'warm', exchange: (head, sink) => connection.exchange(head, sink), note: (text) => notes.push(text), release() {}, [Symbol.dispose]() {} }
+      return {
+        sandbox: 1,
+        start: 'warm',
+        exchange: (head, sink) => connection.exchange(head, sink),
+        note: (text) => notes.push(text),
+        release() {},
+        [Symbol.dispose]() {},
+      }
     },
     async prepare() {
       return { contract: 'fetch', initMs: 1 }
