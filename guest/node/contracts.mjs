@@ -33,7 +33,13 @@ function failed(invocation, error, kind = 'handler') {
 /** @param {Extract<import('./load.mjs').UserCode, { contract: 'fetch' }>['fetch']} handler @param {Version} version @returns {Run} */
 function fetchRunner(handler, version) {
   const { env } = version
-  const description = Object.freeze({ name: version.function, version: version.version, tenant: version.tenant, memoryMiB: version.memoryMiB, timeoutMs: version.timeoutMs })
+  const description = Object.freeze({
+    name: version.function,
+    version: version.version,
+    tenant: version.tenant,
+    memoryMiB: version.memoryMiB,
+    timeoutMs: version.timeoutMs,
+  })
   return (invocation, method, url, headers) => {
     let result
     try {
@@ -98,7 +104,9 @@ function ownParts(response) {
 function foreignParts(response) {
   const { status, headers, body, bodyUsed } = response ?? {}
   if (!Number.isInteger(status) || typeof headers?.forEach !== 'function') {
-    throw new TypeError(`the handler must return a Response, not ${response === null ? 'null' : Array.isArray(response) ? 'an array' : typeof response === 'object' ? 'another object' : typeof response}`)
+    throw new TypeError(
+      `the handler must return a Response, not ${response === null ? 'null' : Array.isArray(response) ? 'an array' : typeof response === 'object' ? 'another object' : typeof response}`,
+    )
   }
   if (status < 200 || status > 599) throw new TypeError(`the handler returned a Response with status ${status}`)
   if (bodyUsed) throw new TypeError('the handler returned a Response whose body is already used')
@@ -107,7 +115,8 @@ function foreignParts(response) {
   headers.forEach((/** @type {string} */ value, /** @type {string} */ name) => list.push(name.toLowerCase(), value))
   if (body === null || body === undefined) return { status, headers: list, body: null }
   if (typeof body.getReader === 'function') return { status, headers: list, body }
-  if (typeof body[Symbol.asyncIterator] === 'function') return { status, headers: list, body: process.getBuiltinModule('node:stream/web').ReadableStream.from(body) }
+  if (typeof body[Symbol.asyncIterator] === 'function')
+    return { status, headers: list, body: process.getBuiltinModule('node:stream/web').ReadableStream.from(body) }
   throw new TypeError('the body of the returned Response is no stream')
 }
 

@@ -34,7 +34,13 @@ export function describe(error, kind) {
     const name = String(error.name || 'Error')
     const stack = cleanStack(String(error.stack ?? `${name}: ${error.message}`))
     const place = placeIn(error, stack)
-    return { kind, name, message: cutToBytes(relative(String(error.message)), MESSAGE_MAX_BYTES, '…'), stack: cutToBytes(stack, STACK_MAX_BYTES, '…'), ...place }
+    return {
+      kind,
+      name,
+      message: cutToBytes(relative(String(error.message)), MESSAGE_MAX_BYTES, '…'),
+      stack: cutToBytes(stack, STACK_MAX_BYTES, '…'),
+      ...place,
+    }
   } catch {
     // An error may be a trap: getters that throw, a proxy.
     return { kind, name: 'Error', message: 'the error that was thrown could not be read' }
@@ -71,7 +77,8 @@ export function cleanStack(stack) {
 function placeIn(error, stack) {
   // A syntax error has no frame of the user's; Node puts the place before the text, or the loader knows it.
   const head = /^(?!\s+at )(?:file:\/\/)?([^\s:()][^\n:()]*\.[cm]?[jt]sx?):(\d+)(?::(\d+))?\n(?:(?:[^\n]*\n){1,2}?([ \t]*)\^)?/.exec(stack)
-  if (head && !head[1].startsWith('node:')) return { file: head[1], line: Number(head[2]), ...(head[3] ? { column: Number(head[3]) } : head[4] !== undefined && { column: head[4].length + 1 }) }
+  if (head && !head[1].startsWith('node:'))
+    return { file: head[1], line: Number(head[2]), ...(head[3] ? { column: Number(head[3]) } : head[4] !== undefined && { column: head[4].length + 1 }) }
   for (const line of stack.split('\n')) {
     const frame = /^\s+at (?:.*\()?([^\s()][^()]*?):(\d+):(\d+)\)?$/.exec(line)
     if (frame && !/^(node:|file:|data:|\/)/.test(frame[1])) return { file: frame[1], line: Number(frame[2]), column: Number(frame[3]) }

@@ -80,7 +80,13 @@ export function httpEvent(invocation, version, method, url, headers, body) {
       apiId: version.function,
       domainName: host,
       domainPrefix: host.split('.')[0],
-      http: { method, path: rawPath, protocol: 'HTTP/1.1', sourceIp: (joined['x-forwarded-for'] ?? '').split(',')[0].trim(), userAgent: joined['user-agent'] ?? '' },
+      http: {
+        method,
+        path: rawPath,
+        protocol: 'HTTP/1.1',
+        sourceIp: (joined['x-forwarded-for'] ?? '').split(',')[0].trim(),
+        userAgent: joined['user-agent'] ?? '',
+      },
       requestId: invocation.meta.id,
       routeKey: '$default',
       stage: '$default',
@@ -117,12 +123,14 @@ export function httpAnswer(result) {
   if (typeof result !== 'object' || result === null || result.statusCode === undefined) return eventAnswer(result)
   const { statusCode, headers, cookies, body, isBase64Encoded } = result
   const status = Number(statusCode)
-  if (!Number.isInteger(status) || status < 200 || status > 599) throw new TypeError(`statusCode must be a whole number from 200 to 599, not ${stringify(statusCode)}`)
+  if (!Number.isInteger(status) || status < 200 || status > 599)
+    throw new TypeError(`statusCode must be a whole number from 200 to 599, not ${stringify(statusCode)}`)
   const list = listOf(new Headers(headers ?? undefined)).slice()
   if (cookies !== undefined && cookies !== null && !Array.isArray(cookies)) throw new TypeError('cookies must be a list of strings')
   for (const cookie of cookies ?? []) list.push(...listOf(new Headers([['set-cookie', cookie]])))
   if (body === undefined || body === null || body === '') return { status, headers: list, body: null }
-  if (typeof body !== 'string') throw new TypeError(`body must be a string, not ${typeof body === 'object' ? 'an object' : `a ${typeof body}`}; JSON.stringify makes one`)
+  if (typeof body !== 'string')
+    throw new TypeError(`body must be a string, not ${typeof body === 'object' ? 'an object' : `a ${typeof body}`}; JSON.stringify makes one`)
   if (!list.some((name, i) => i % 2 === 0 && name === 'content-type')) list.push('content-type', JSON_TYPE)
   return { status, headers: list, body: isBase64Encoded ? Buffer.from(body, 'base64') : body }
 }

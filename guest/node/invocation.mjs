@@ -157,7 +157,8 @@ export class Invocation {
   /** The host asks to give up. @param {string} reason */
   cancel(reason) {
     if (this.#cancelled !== null) return
-    this.#cancelled = reason === 'deadline' ? new DOMException('The function ran into its deadline', 'TimeoutError') : new DOMException('The client went away', 'AbortError')
+    this.#cancelled =
+      reason === 'deadline' ? new DOMException('The function ran into its deadline', 'TimeoutError') : new DOMException('The client went away', 'AbortError')
     this.body?.fail(this.#cancelled)
     // One that has not begun is answered when it would begin: no answer comes before SPECIALISED.
     if (!this.#begun) return
@@ -169,7 +170,12 @@ export class Invocation {
 
   /** A head within the limits, or null after an error that says what is wrong. @param {number} status @param {string[]} headers */
   #head(status, headers) {
-    const wrong = headers.length > FIELDS_MAX * 2 ? `the answer has ${headers.length / 2} headers; ${FIELDS_MAX} are allowed` : headers.some((text) => BAD_FIELD.test(text)) ? 'a header of the answer holds a control character' : null
+    const wrong =
+      headers.length > FIELDS_MAX * 2
+        ? `the answer has ${headers.length / 2} headers; ${FIELDS_MAX} are allowed`
+        : headers.some((text) => BAD_FIELD.test(text))
+          ? 'a header of the answer holds a control character'
+          : null
     const head = stringify([status, headers])
     const tooLong = head.length > PAYLOAD_MAX_BYTES / 3 && Buffer.byteLength(head) > PAYLOAD_MAX_BYTES
     if (wrong === null && !tooLong) return head
@@ -244,7 +250,7 @@ export class Invocation {
 
   /** Sends as fast as the host takes it, or gives up when the answer has ended. @param {Uint8Array} bytes */
   async #write(bytes) {
-    for (let offset = 0; offset < bytes.length; ) {
+    for (let offset = 0; offset < bytes.length;) {
       while (this.#credit === 0 && !this.#ended) await new Promise((resolve) => (this.#credited = /** @type {any} */ (resolve)))
       if (isCongested()) await drained()
       if (this.#ended) return

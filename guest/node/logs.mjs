@@ -113,7 +113,10 @@ function capture(level, fd) {
   const stream = new Writable({
     decodeStrings: false,
     write(chunk, encoding, callback) {
-      writeText(level, typeof chunk === 'string' ? (encoding === 'utf8' || encoding === 'utf-8' ? chunk : decoder.write(Buffer.from(chunk, encoding))) : decoder.write(chunk))
+      writeText(
+        level,
+        typeof chunk === 'string' ? (encoding === 'utf8' || encoding === 'utf-8' ? chunk : decoder.write(Buffer.from(chunk, encoding))) : decoder.write(chunk),
+      )
       callback()
     },
   })
@@ -125,12 +128,21 @@ const methodLevels = { debug: levels.debug, info: levels.info, warn: levels.warn
 
 /** Once, before any code of the user's runs. @param {(stack: string) => string} cleanStack takes the shim's own frames out */
 export function installLogs(cleanStack) {
-  for (const [name, level, fd] of /** @type {const} */ ([['stdout', levels.stdout, 1], ['stderr', levels.stderr, 2]])) {
+  for (const [name, level, fd] of /** @type {const} */ ([
+    ['stdout', levels.stdout, 1],
+    ['stderr', levels.stderr, 2],
+  ])) {
     const stream = capture(level, fd)
     Object.defineProperty(process, name, { configurable: true, enumerable: true, get: () => stream })
   }
   let level = 0
-  const sink = (/** @type {number} */ standard) => ({ write: (/** @type {string} */ text) => log(level || standard, text.endsWith('\n') ? text.slice(0, -1) : text), on() {}, once() {}, removeListener() {}, listenerCount: () => 0 })
+  const sink = (/** @type {number} */ standard) => ({
+    write: (/** @type {string} */ text) => log(level || standard, text.endsWith('\n') ? text.slice(0, -1) : text),
+    on() {},
+    once() {},
+    removeListener() {},
+    listenerCount: () => 0,
+  })
   const formatter = /** @type {any} */ (new console.Console(/** @type {any} */ ({ stdout: sink(levels.stdout), stderr: sink(levels.error) })))
   for (const name of Object.keys(formatter)) {
     if (typeof formatter[name] !== 'function' || !(name in console)) continue

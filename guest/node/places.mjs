@@ -35,7 +35,12 @@ async function addSyntaxPlace(error, entry) {
   await import(`${entry}?again`).catch(() => {})
   hooks.deregister()
   const path = fileURLToPath(last.replace(/\?again$/, ''))
-  const { stderr } = spawnSync(process.execPath, ['--check', '--input-type=module'], { input: readFileSync(path), env: {}, encoding: 'utf8', timeout: CHECK_TIMEOUT_MS })
+  const { stderr } = spawnSync(process.execPath, ['--check', '--input-type=module'], {
+    input: readFileSync(path),
+    env: {},
+    encoding: 'utf8',
+    timeout: CHECK_TIMEOUT_MS,
+  })
   const place = /^\[stdin\](:\d+\n[^\n]*\n[^\n]*\n)/.exec(stderr)
   if (place) error.stack = `${path}${place[1]}\n${error.stack}`
 }

@@ -75,7 +75,12 @@ function onFrame(type, flags, stream, data, start, end) {
 async function specialise(version) {
   specialised = true
   const { env } = version
-  Object.assign(process.env, env, { HOSTEL_TENANT: version.tenant, HOSTEL_FUNCTION: version.function, HOSTEL_VERSION: String(version.version), HOSTEL_MEMORY_MIB: String(version.memoryMiB) })
+  Object.assign(process.env, env, {
+    HOSTEL_TENANT: version.tenant,
+    HOSTEL_FUNCTION: version.function,
+    HOSTEL_VERSION: String(version.version),
+    HOSTEL_MEMORY_MIB: String(version.memoryMiB),
+  })
   try {
     process.chdir(root)
     const code = await loadUserCode(root, version.handler)
@@ -122,4 +127,3 @@ process.on('exit', () => {
 })
 await rehearse()
 openWire(3, onFrame, onEnd)
-

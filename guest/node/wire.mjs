@@ -11,10 +11,22 @@ const { wait } = Atomics
 const { exit } = process
 
 export const types = /** @type {const} */ ({
-  HELLO: 0x01, READY: 0x02, SPECIALISE: 0x03, SPECIALISED: 0x04, INIT_FAILED: 0x05,
-  REQUEST_HEAD: 0x10, REQUEST_BODY: 0x11, CANCEL: 0x12,
-  RESPONSE_HEAD: 0x20, RESPONSE_BODY: 0x21, RESPONSE_ERROR: 0x22, SETTLED: 0x23,
-  CREDIT: 0x30, LOG: 0x31, PING: 0x32, PONG: 0x33,
+  HELLO: 0x01,
+  READY: 0x02,
+  SPECIALISE: 0x03,
+  SPECIALISED: 0x04,
+  INIT_FAILED: 0x05,
+  REQUEST_HEAD: 0x10,
+  REQUEST_BODY: 0x11,
+  CANCEL: 0x12,
+  RESPONSE_HEAD: 0x20,
+  RESPONSE_BODY: 0x21,
+  RESPONSE_ERROR: 0x22,
+  SETTLED: 0x23,
+  CREDIT: 0x30,
+  LOG: 0x31,
+  PING: 0x32,
+  PONG: 0x33,
 })
 export const END = 0x01
 export const SETTLED = 0x02

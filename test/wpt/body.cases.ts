@@ -6,7 +6,14 @@ file('response/response-consume.html', {
   'a body of any kind can be consumed in every way, once': async ({ Response }) => {
     const json = '"grüße"'
     const bytes = new TextEncoder().encode(json)
-    for (const body of [() => json, () => bytes, () => bytes.buffer, () => new DataView(bytes.buffer), () => new Blob([json]), () => streamOf(json)] as (() => BodyInit)[]) {
+    for (const body of [
+      () => json,
+      () => bytes,
+      () => bytes.buffer,
+      () => new DataView(bytes.buffer),
+      () => new Blob([json]),
+      () => streamOf(json),
+    ] as (() => BodyInit)[]) {
       const results = { text: json, json: 'grüße', arrayBuffer: bytes.buffer, bytes, blob: json }
       for (const way of CONSUMERS) {
         const response = new Response(body())
@@ -64,9 +71,15 @@ file('response/response-consume-empty.any.js', {
 })
 
 file('response/response-consume-stream.any.js', {
-  'every kind of body reads as a stream, with buffers of one\'s own too': async ({ Response }) => {
-    for (const body of [() => 'some text', () => new Blob(['some text']), () => new TextEncoder().encode('some text').buffer, () => new URLSearchParams('some text')] as (() => BodyInit)[]) {
-      for (const mode of [undefined, 'byob'] as const) assert.match(await drain(new Response(body()).body!.getReader({ mode } as { mode: 'byob' })), /^some.text=?$/)
+  "every kind of body reads as a stream, with buffers of one's own too": async ({ Response }) => {
+    for (const body of [
+      () => 'some text',
+      () => new Blob(['some text']),
+      () => new TextEncoder().encode('some text').buffer,
+      () => new URLSearchParams('some text'),
+    ] as (() => BodyInit)[]) {
+      for (const mode of [undefined, 'byob'] as const)
+        assert.match(await drain(new Response(body()).body!.getReader({ mode } as { mode: 'byob' })), /^some.text=?$/)
     }
     assert.match(await drain(new Response(form()).body!.getReader({ mode: 'byob' })), /name="field"\r\n\r\ncontent/)
   },
@@ -106,7 +119,10 @@ file('response/response-error-from-stream.any.js', {
     for (const when of ['start', 'pull'] as const) {
       for (const way of [...CONSUMERS, 'formData'] as const) {
         const error = new Error('of the stream')
-        await assert.rejects(new Response(new ReadableStream({ [when]: (controller: ReadableStreamDefaultController) => controller.error(error) }))[way](), error)
+        await assert.rejects(
+          new Response(new ReadableStream({ [when]: (controller: ReadableStreamDefaultController) => controller.error(error) }))[way](),
+          error,
+        )
       }
     }
   },
@@ -128,11 +144,18 @@ file('response/response-from-stream.any.js', {
 
 file('response/response-stream-bad-chunk.any.js', {
   'a chunk that is no Uint8Array is a TypeError': async ({ Response }) => {
-    for (const way of [...CONSUMERS, 'formData'] as const) await assert.rejects(new Response(new ReadableStream({ start: (controller) => (controller.enqueue('text' as never), controller.close()) }))[way](), TypeError)
+    for (const way of [...CONSUMERS, 'formData'] as const)
+      await assert.rejects(
+        new Response(new ReadableStream({ start: (controller) => (controller.enqueue('text' as never), controller.close()) }))[way](),
+        TypeError,
+      )
   },
 })
 
-const sources: [string, () => BodyInit][] = [['string', () => '{"a":1}'], ['stream', () => streamOf('{"a":1}')]]
+const sources: [string, () => BodyInit][] = [
+  ['string', () => '{"a":1}'],
+  ['stream', () => streamOf('{"a":1}')],
+]
 
 file('response/response-stream-disturbed-1.any.js', {
   'a lock taken and released leaves the body as it was': async ({ Response }) => {
@@ -197,7 +220,11 @@ file('response/response-stream-disturbed-5.any.js', {
 
 file('response/response-stream-disturbed-6.any.js', {
   'bodyUsed turns true with the first read or cancellation, not with a lock': ({ Response }) => {
-    const starts = [undefined, (controller: ReadableStreamDefaultController) => controller.close(), (controller: ReadableStreamDefaultController) => controller.error(new Error('e'))]
+    const starts = [
+      undefined,
+      (controller: ReadableStreamDefaultController) => controller.close(),
+      (controller: ReadableStreamDefaultController) => controller.error(new Error('e')),
+    ]
     for (const start of starts) {
       for (const use of ['read', 'cancel'] as const) {
         const stream = new ReadableStream(start ? { start } : {})

@@ -24,7 +24,7 @@ file('headers/headers-basic.any.js', {
     const copy = new Headers(new Headers(given))
     for (const [name, value] of entries) assert.equal(copy.get(name), String(value))
   },
-  'an iterator of one\'s own on headers is used': ({ Headers }) => {
+  "an iterator of one's own on headers is used": ({ Headers }) => {
     const headers = new Headers() as Headers & { [Symbol.iterator]: unknown }
     headers[Symbol.iterator] = function* (): Generator<[string, string]> {
       yield ['mine', 'yes']
@@ -111,13 +111,21 @@ file('headers/headers-casing.any.js', {
 
 file('headers/headers-combine.any.js', {
   'values of one name are joined by comma and blank, from the constructor and append': ({ Headers }) => {
-    const headers = new Headers([['x', 'a'], ['X', ''], ['x', 'b']])
+    const headers = new Headers([
+      ['x', 'a'],
+      ['X', ''],
+      ['x', 'b'],
+    ])
     assert.equal(headers.get('x'), 'a, , b')
     headers.append('x', 'c')
     assert.deepEqual([...headers.values()], ['a, , b, c'])
   },
   'set replaces all of them and delete removes all': ({ Headers }) => {
-    const headers = new Headers([['x', 'a'], ['y', '1'], ['x', 'b']])
+    const headers = new Headers([
+      ['x', 'a'],
+      ['y', '1'],
+      ['x', 'b'],
+    ])
     headers.set('x', 'only')
     assert.equal(headers.get('x'), 'only')
     headers.append('x', 'more')
@@ -134,28 +142,52 @@ file('headers/headers-errors.any.js', {
   'names that are no tokens are refused by every method': ({ Headers }) => {
     for (const bad of ['nam\u0100', {}, 'a b', '', 'a:b'] as string[]) {
       const headers = new Headers()
-      for (const call of [() => headers.get(bad), () => headers.has(bad), () => headers.delete(bad), () => headers.set(bad, 'v'), () => headers.append(bad, 'v'), () => new Headers([[bad, 'v']])]) assert.throws(call, TypeError)
+      for (const call of [
+        () => headers.get(bad),
+        () => headers.has(bad),
+        () => headers.delete(bad),
+        () => headers.set(bad, 'v'),
+        () => headers.append(bad, 'v'),
+        () => new Headers([[bad, 'v']]),
+      ])
+        assert.throws(call, TypeError)
     }
   },
   'values beyond a byte are refused by every method': ({ Headers }) => {
     const headers = new Headers()
-    for (const call of [() => headers.set('a', '\u0100'), () => headers.append('a', '\u0100'), () => new Headers([['a', '\u0100']])]) assert.throws(call, TypeError)
+    for (const call of [() => headers.set('a', '\u0100'), () => headers.append('a', '\u0100'), () => new Headers([['a', '\u0100']])])
+      assert.throws(call, TypeError)
   },
   'forEach takes functions only, and stops when one throws': ({ Headers }) => {
-    const headers = new Headers([['a', '1'], ['b', '2'], ['c', '3']])
+    const headers = new Headers([
+      ['a', '1'],
+      ['b', '2'],
+      ['c', '3'],
+    ])
     for (const bad of [undefined, 1] as never[]) assert.throws(() => headers.forEach(bad), TypeError)
     assert.throws(() => (headers.forEach as () => void)(), TypeError)
     let calls = 0
     const stop = new Error('stop')
-    assert.throws(() => headers.forEach((_, name) => {
-      calls++
-      if (name === 'b') throw stop
-    }), stop)
+    assert.throws(
+      () =>
+        headers.forEach((_, name) => {
+          calls++
+          if (name === 'b') throw stop
+        }),
+      stop,
+    )
     assert.equal(calls, 2)
   },
 })
 
-const untidy: [string, string][] = [[' blank ', 'blank'], ['\ttab\t', 'tab'], ['\r\n folded', 'folded'], ['folded\r\n ', 'folded'], ['\t\f\tfeed\n', '\f\tfeed'], ['hard\xa0', 'hard\xa0']]
+const untidy: [string, string][] = [
+  [' blank ', 'blank'],
+  ['\ttab\t', 'tab'],
+  ['\r\n folded', 'folded'],
+  ['folded\r\n ', 'folded'],
+  ['\t\f\tfeed\n', '\f\tfeed'],
+  ['hard\xa0', 'hard\xa0'],
+]
 
 file('headers/headers-normalize.any.js', {
   'white space at the ends of a value goes, whichever way it came': ({ Headers }) => {
@@ -173,7 +205,8 @@ file('headers/headers-normalize.any.js', {
 file('headers/headers-structure.any.js', {
   'all members are there': ({ Headers }) => {
     const headers = new Headers()
-    for (const member of ['append', 'delete', 'get', 'has', 'set', 'entries', 'keys', 'values', 'forEach', 'getSetCookie', Symbol.iterator]) assert.ok(member in headers)
+    for (const member of ['append', 'delete', 'get', 'has', 'set', 'entries', 'keys', 'values', 'forEach', 'getSetCookie', Symbol.iterator])
+      assert.ok(member in headers)
     assert.equal(Object.prototype.toString.call(headers), '[object Headers]')
   },
 })
@@ -181,10 +214,15 @@ file('headers/headers-structure.any.js', {
 /** Which traps a constructor springs on a record. */
 function traps(Constructor: typeof Headers, record: object): { names: string[]; error: unknown; headers?: Headers } {
   const names: string[] = []
-  const handler = Object.fromEntries(Object.getOwnPropertyNames(Reflect).map((trap) => [trap, (...args: unknown[]) => {
-    names.push(trap === 'ownKeys' ? trap : `${trap} ${String(args[1])}`)
-    return (Reflect as unknown as Record<string, (...args: unknown[]) => unknown>)[trap]!(...args)
-  }]))
+  const handler = Object.fromEntries(
+    Object.getOwnPropertyNames(Reflect).map((trap) => [
+      trap,
+      (...args: unknown[]) => {
+        names.push(trap === 'ownKeys' ? trap : `${trap} ${String(args[1])}`)
+        return (Reflect as unknown as Record<string, (...args: unknown[]) => unknown>)[trap]!(...args)
+      },
+    ]),
+  )
   try {
     return { names, error: null, headers: new Constructor(new Proxy(record, handler) as never) }
   } catch (error) {
@@ -197,7 +235,13 @@ file('headers/headers-record.any.js', {
   'a record is asked for its keys, then for each descriptor and value in turn': ({ Headers }) => {
     const { names, headers } = traps(Headers, { a: 'b', c: 'd' })
     assert.deepEqual(names, [ITERATOR, 'ownKeys', 'getOwnPropertyDescriptor a', 'get a', 'getOwnPropertyDescriptor c', 'get c'])
-    assert.deepEqual([...headers!], [['a', 'b'], ['c', 'd']])
+    assert.deepEqual(
+      [...headers!],
+      [
+        ['a', 'b'],
+        ['c', 'd'],
+      ],
+    )
   },
   'what the prototype has does not count': ({ Headers }) => {
     const { names, headers } = traps(Headers, Object.create({ c: 'd' }, { a: { value: 'b', enumerable: true } }) as object)
@@ -217,7 +261,10 @@ file('headers/headers-record.any.js', {
   'what is not enumerable, or has no descriptor, is passed over': ({ Headers }) => {
     const record = Object.defineProperty({ c: 'd' } as object, 'a', { value: 'b', enumerable: false })
     assert.deepEqual([...traps(Headers, record).headers!.keys()], ['c'])
-    const liar = new Proxy({ a: 'b', c: 'd' }, { getOwnPropertyDescriptor: (target, name) => (name === 'a' ? undefined : Reflect.getOwnPropertyDescriptor(target, name)) })
+    const liar = new Proxy(
+      { a: 'b', c: 'd' },
+      { getOwnPropertyDescriptor: (target, name) => (name === 'a' ? undefined : Reflect.getOwnPropertyDescriptor(target, name)) },
+    )
     assert.deepEqual([...traps(Headers, liar).headers!.keys()], ['c'])
   },
   'keys that come twice are refused': ({ Headers }) => {
@@ -234,12 +281,33 @@ file('headers/headers-record.any.js', {
 
 file('headers/header-setcookie.any.js', {
   'get joins cookies, iteration keeps them apart and in order': ({ Headers }) => {
-    const headers = new Headers([['x-z', '1'], ['set-cookie', 'z=1'], ['a', '1'], ['Set-Cookie', 'a=2'], ['a', '2'], ['set-cookie2', 'p'], ['set-cookie2', 'q']])
+    const headers = new Headers([
+      ['x-z', '1'],
+      ['set-cookie', 'z=1'],
+      ['a', '1'],
+      ['Set-Cookie', 'a=2'],
+      ['a', '2'],
+      ['set-cookie2', 'p'],
+      ['set-cookie2', 'q'],
+    ])
     assert.equal(headers.get('set-cookie'), 'z=1, a=2')
-    assert.deepEqual([...headers], [['a', '1, 2'], ['set-cookie', 'z=1'], ['set-cookie', 'a=2'], ['set-cookie2', 'p, q'], ['x-z', '1']])
+    assert.deepEqual(
+      [...headers],
+      [
+        ['a', '1, 2'],
+        ['set-cookie', 'z=1'],
+        ['set-cookie', 'a=2'],
+        ['set-cookie2', 'p, q'],
+        ['x-z', '1'],
+      ],
+    )
   },
   'an iteration follows cookies that come and go': ({ Headers }) => {
-    const headers = new Headers([['set-cookie', 'a'], ['set-cookie', 'b'], ['set-cookie', 'c']])
+    const headers = new Headers([
+      ['set-cookie', 'a'],
+      ['set-cookie', 'b'],
+      ['set-cookie', 'c'],
+    ])
     const iterator = headers[Symbol.iterator]()
     assert.deepEqual(iterator.next().value, ['set-cookie', 'a'])
     headers.delete('set-cookie')
@@ -262,7 +330,15 @@ file('headers/header-setcookie.any.js', {
   'getSetCookie lists each cookie, equal and empty ones too': ({ Headers }) => {
     assert.deepEqual(new Headers().getSetCookie(), [])
     assert.deepEqual(new Headers({ 'Set-Cookie': 'a=b' }).getSetCookie(), ['a=b'])
-    assert.deepEqual(new Headers([['set-cookie', 'x'], ['set-cookie2', 'n'], ['set-cookie', ''], ['set-cookie', 'x']]).getSetCookie(), ['x', '', 'x'])
+    assert.deepEqual(
+      new Headers([
+        ['set-cookie', 'x'],
+        ['set-cookie2', 'n'],
+        ['set-cookie', ''],
+        ['set-cookie', 'x'],
+      ]).getSetCookie(),
+      ['x', '', 'x'],
+    )
   },
   'cookies are tidied and checked as other values': ({ Headers }) => {
     const headers = new Headers({ 'Set-Cookie': ' a=b\n' })
@@ -270,7 +346,7 @@ file('headers/header-setcookie.any.js', {
     assert.deepEqual(headers.getSetCookie(), ['a=b', 'c=d'])
     for (const bad of ['\0', 'a\nb', 'a\rb']) assert.throws(() => headers.append('set-cookie', bad), TypeError)
   },
-  'a response\'s headers take no cookies': ({ Response }) => {
+  "a response's headers take no cookies": ({ Response }) => {
     const { headers } = new Response()
     headers.append('set-cookie', 'a=b')
     assert.deepEqual(headers.getSetCookie(), [])

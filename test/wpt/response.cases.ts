@@ -29,7 +29,12 @@ file('response/response-init-002.any.js', {
     assert.equal(new Response('', { headers: new Headers({ one: '1' }) }).headers.get('one'), '1')
   },
   'each kind of body brings its type and can be read as text': async ({ Response }) => {
-    const bodies: [BodyInit, string, string][] = [[new Blob(['in a blob'], { type: 'application/x-b' }), 'application/x-b', 'in a blob'], [form(), 'multipart/form-data', 'name="field"\r\n\r\ncontent'], [new URLSearchParams('a=b'), 'application/x-www-form-urlencoded;charset=UTF-8', 'a=b'], ['text', 'text/plain;charset=UTF-8', 'text']]
+    const bodies: [BodyInit, string, string][] = [
+      [new Blob(['in a blob'], { type: 'application/x-b' }), 'application/x-b', 'in a blob'],
+      [form(), 'multipart/form-data', 'name="field"\r\n\r\ncontent'],
+      [new URLSearchParams('a=b'), 'application/x-www-form-urlencoded;charset=UTF-8', 'a=b'],
+      ['text', 'text/plain;charset=UTF-8', 'text'],
+    ]
     for (const [body, type, text] of bodies) {
       const response = new Response(body)
       assert.ok(response.headers.get('content-type')!.startsWith(type))
@@ -59,13 +64,14 @@ file('response/response-init-contenttype.any.js', {
   'the type follows from the body': ({ Response }) => {
     for (const [what, body, type] of kinds) assert.equal(new Response(body()).headers.get('content-type'), type, what)
   },
-  'a form\'s type has the boundary that its text has': async ({ Response }) => {
+  "a form's type has the boundary that its text has": async ({ Response }) => {
     const response = new Response(form())
     const type = response.headers.get('content-type')
     assert.equal(type, `multipart/form-data; boundary=${(await response.text()).split('\r\n')[0]!.slice(2)}`)
   },
   'a given type wins': ({ Response }) => {
-    for (const [what, body] of kinds) assert.equal(new Response(body(), { headers: { 'Content-Type': 'own/type; x=y' } }).headers.get('content-type'), 'own/type; x=y', what)
+    for (const [what, body] of kinds)
+      assert.equal(new Response(body(), { headers: { 'Content-Type': 'own/type; x=y' } }).headers.get('content-type'), 'own/type; x=y', what)
   },
 })
 
@@ -106,7 +112,10 @@ file('response/response-static-redirect.any.js', {
 file('response/response-static-json.any.js', {
   'init is taken over, and the type is JSON unless another is given': async ({ Response }) => {
     const response = Response.json('v', { status: 400, statusText: 'no', headers: { 'x-a': 'b' } })
-    assert.deepEqual([response.type, response.status, response.statusText, response.headers.get('x-a'), response.headers.get('content-type')], ['default', 400, 'no', 'b', 'application/json'])
+    assert.deepEqual(
+      [response.type, response.status, response.statusText, response.headers.get('x-a'), response.headers.get('content-type')],
+      ['default', 400, 'no', 'b', 'application/json'],
+    )
     assert.equal(await response.json(), 'v')
     assert.equal(Response.json(1, { headers: { 'content-type': 'x/y' } }).headers.get('content-type'), 'x/y')
     assert.deepEqual(await Response.json({ a: [1] }).json(), { a: [1] })
@@ -119,7 +128,15 @@ file('response/response-static-json.any.js', {
     circle['self'] = circle
     for (const data of [Symbol('s'), undefined, circle]) assert.throws(() => Response.json(data), TypeError)
     class Own extends Error {}
-    assert.throws(() => Response.json({ get a() { throw new Own() } }), Own)
+    assert.throws(
+      () =>
+        Response.json({
+          get a() {
+            throw new Own()
+          },
+        }),
+      Own,
+    )
   },
   'text is UTF-8, half characters are escaped': async ({ Response }) => {
     assert.deepEqual([...(await Response.json('\u{1D306}').bytes())], [34, 240, 157, 140, 134, 34])
@@ -158,7 +175,14 @@ file('response/response-clone.any.js', {
     assert.throws(() => response.clone(), TypeError)
   },
   'the clone of a stream gets chunks of its own, of the same type': async ({ Response }) => {
-    for (const chunk of [new Uint8Array([1, 2]), new Int16Array([3, 4]), new ArrayBuffer(4), new DataView(new ArrayBuffer(8), 2, 4), new Float64Array(1), new BigInt64Array(1)]) {
+    for (const chunk of [
+      new Uint8Array([1, 2]),
+      new Int16Array([3, 4]),
+      new ArrayBuffer(4),
+      new DataView(new ArrayBuffer(8), 2, 4),
+      new Float64Array(1),
+      new BigInt64Array(1),
+    ]) {
       const response = new Response(new ReadableStream({ start: (controller) => (controller.enqueue(chunk as Uint8Array), controller.close()) }))
       const clone = response.clone()
       assert.equal((await response.body!.getReader().read()).value as unknown, chunk)
@@ -173,7 +197,10 @@ file('response/response-clone.any.js', {
 file('response/json.any.js', {
   'of two equal keys the last value and the first place count': async ({ Response }) => {
     const value = (await new Response('\ufeff{"b":1,"a":2,"b":3}').json()) as Record<string, number>
-    assert.deepEqual(Object.entries(value), [['b', 3], ['a', 2]])
+    assert.deepEqual(Object.entries(value), [
+      ['b', 3],
+      ['a', 2],
+    ])
   },
 })
 

@@ -19,9 +19,6 @@ export interface Api {
   fetch: typeof fetch
 }
 
-/** Cases that are known to fail, by title, with the reason. One that passes after all fails the run. */
-export type KnownFailures = Partial<Record<Api['name'], Record<string, string>>>
-
 type Body = (api: Api) => unknown
 
 const groups: { file: string; cases: [title: string, body: Body][] }[] = []
@@ -31,7 +28,7 @@ export function file(name: string, cases: Record<string, Body>): void {
   groups.push({ file: name, cases: Object.entries(cases) })
 }
 
-/** Registers all groups for an implementation. */
+/** Registers all groups for an implementation. `known` has the cases that fail, by file and title, with the reason; one that passes after all fails the run. */
 export function runOn(api: Api, known: Record<string, string>): void {
   const unseen = new Set(Object.keys(known))
   for (const group of groups) {
@@ -41,7 +38,13 @@ export function runOn(api: Api, known: Record<string, string>): void {
         const reason = known[key]
         unseen.delete(key)
         if (reason === undefined) test(title, async () => void (await body(api)))
-        else test(`${title} (known to fail: ${reason})`, () => assert.rejects(async () => void (await body(api)), () => true, 'it passes now: take it off the list'))
+        else
+          test(`${title} (known to fail: ${reason})`, () =>
+            assert.rejects(
+              async () => void (await body(api)),
+              () => true,
+              'it passes now: take it off the list',
+            ))
       }
     })
   }
@@ -52,7 +55,9 @@ export function runOn(api: Api, known: Record<string, string>): void {
 export async function drain(reader: ReadableStreamDefaultReader<Uint8Array> | ReadableStreamBYOBReader): Promise<string> {
   const chunks: Uint8Array[] = []
   for (;;) {
-    const { value, done } = await ('releaseLock' in reader && reader.constructor.name === 'ReadableStreamBYOBReader' ? (reader as ReadableStreamBYOBReader).read(new Uint8Array(64)) : (reader as ReadableStreamDefaultReader<Uint8Array>).read())
+    const { value, done } = await ('releaseLock' in reader && reader.constructor.name === 'ReadableStreamBYOBReader'
+      ? (reader as ReadableStreamBYOBReader).read(new Uint8Array(64))
+      : (reader as ReadableStreamDefaultReader<Uint8Array>).read())
     if (done) return Buffer.concat(chunks).toString()
     chunks.push(value!)
   }

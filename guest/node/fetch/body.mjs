@@ -281,7 +281,8 @@ export function mixInBody(constructor, bodyIn, contentTypeOf, realResponse) {
     formData() {
       return consumeAs(this, async (content) => {
         const type = contentTypeOf(this)
-        if (!/^\s*(multipart\/form-data|application\/x-www-form-urlencoded)\s*(;|$)/i.test(type ?? '')) throw new TypeError('Content-Type is neither multipart/form-data nor application/x-www-form-urlencoded')
+        if (!/^\s*(multipart\/form-data|application\/x-www-form-urlencoded)\s*(;|$)/i.test(type ?? ''))
+          throw new TypeError('Content-Type is neither multipart/form-data nor application/x-www-form-urlencoded')
         const Real = await realResponse()
         return new Real(/** @type {any} */ (content), { headers: { 'content-type': /** @type {string} */ (type) } }).formData()
       })

@@ -10,7 +10,7 @@ const INSPECT = Symbol.for('nodejs.util.inspect.custom')
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 const EDGE_SPACE = /^[\t\n\r ]+|[\t\n\r ]+$/g
-// oxlint-disable-next-line no-control-regex -- the three bytes that a header's value may not hold
+/** The three bytes that a header's value may not hold. */
 const BAD_VALUE = /[\0\n\r]/
 const NOT_BYTES = /[^\0-\xff]/
 
@@ -58,8 +58,6 @@ export function addTo(list, name, value) {
 let listOf
 /** @type {(list: string[], guard: string) => Headers} */
 let fromList
-/** @type {(headers: Headers) => void} */
-let makeImmutable
 /** @type {(headers: Headers) => [string, string][]} */
 let sortedOf
 
@@ -187,23 +185,10 @@ export class Headers {
       headers.#guard = guard
       return headers
     }
-    makeImmutable = (headers) => {
-      headers.#guard = 'immutable'
-    }
   }
 }
 
-export { listOf, fromList, makeImmutable }
-
-/** Whether a value is one of these Headers: `#list in value` cannot be asked from outside. @param {unknown} value @returns {value is Headers} */
-export function isHeaders(value) {
-  try {
-    listOf(/** @type {Headers} */ (value))
-    return true
-  } catch {
-    return false
-  }
-}
+export { listOf, fromList }
 
 /** Live, as Web IDL wants it: a change of the headers shows in an iteration that runs. */
 class HeadersIterator {

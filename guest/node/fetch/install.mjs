@@ -56,7 +56,19 @@ function realArguments(input, init) {
   if (body !== null && isUnusable(body)) throw new TypeError('Cannot construct a Request with a Request object that has already been used.')
   const { cache, credentials, integrity, keepalive, mode, redirect, referrer, referrerPolicy } = options
   const { dispatcher } = init ?? {}
-  const real = { method, headers: [.../** @type {any} */ (headers)], signal: request.signal, cache, credentials, integrity, keepalive, mode, redirect, referrerPolicy, ...(dispatcher && { dispatcher }) }
+  const real = {
+    method,
+    headers: [.../** @type {any} */ (headers)],
+    signal: request.signal,
+    cache,
+    credentials,
+    integrity,
+    keepalive,
+    mode,
+    redirect,
+    referrerPolicy,
+    ...(dispatcher && { dispatcher }),
+  }
   if (referrer !== 'about:client') Object.assign(real, { referrer })
   if (body !== null) {
     // What does not change goes as it is, so that its length is known and a redirect can send it again.
@@ -72,5 +84,7 @@ function explained(error, input) {
   const code = error?.cause?.code
   if (!(error instanceof TypeError) || !NO_NETWORK.has(code)) return error
   const host = URL.canParse(`${input}`) ? new URL(`${input}`).host : `${input}`
-  return new TypeError(`fetch failed: ${host} cannot be reached from this sandbox (${code}); functions have no network but their own loopback`, { cause: error.cause })
+  return new TypeError(`fetch failed: ${host} cannot be reached from this sandbox (${code}); functions have no network but their own loopback`, {
+    cause: error.cause,
+  })
 }

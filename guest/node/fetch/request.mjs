@@ -17,10 +17,31 @@ const WORDS = {
   mode: ['same-origin', 'no-cors', 'cors', 'navigate'],
   priority: ['high', 'low', 'auto'],
   redirect: ['follow', 'error', 'manual'],
-  referrerPolicy: ['', 'no-referrer', 'no-referrer-when-downgrade', 'same-origin', 'origin', 'strict-origin', 'origin-when-cross-origin', 'strict-origin-when-cross-origin', 'unsafe-url'],
+  referrerPolicy: [
+    '',
+    'no-referrer',
+    'no-referrer-when-downgrade',
+    'same-origin',
+    'origin',
+    'strict-origin',
+    'origin-when-cross-origin',
+    'strict-origin-when-cross-origin',
+    'unsafe-url',
+  ],
 }
 /** What hardly any server code sets; shared until somebody does. */
-const DEFAULTS = Object.freeze(/** @type {Record<'cache' | 'credentials' | 'integrity' | 'mode' | 'redirect' | 'referrer' | 'referrerPolicy', string> & { keepalive: boolean }} */ ({ cache: 'default', credentials: 'same-origin', integrity: '', keepalive: false, mode: 'cors', redirect: 'follow', referrer: 'about:client', referrerPolicy: '' }))
+const DEFAULTS = Object.freeze(
+  /** @type {Record<'cache' | 'credentials' | 'integrity' | 'mode' | 'redirect' | 'referrer' | 'referrerPolicy', string> & { keepalive: boolean }} */ ({
+    cache: 'default',
+    credentials: 'same-origin',
+    integrity: '',
+    keepalive: false,
+    mode: 'cors',
+    redirect: 'follow',
+    referrer: 'about:client',
+    referrerPolicy: '',
+  }),
+)
 
 /**
  * @typedef {object} RequestState
@@ -120,7 +141,15 @@ export class Request {
   clone() {
     const { method, url, headers, body, options } = this.#state
     const copy = body === null ? null : cloneBody(body)
-    return new Request(OWN, { method, url, headers: fromList(listOf(headers).slice(), 'none'), body: copy, signal: undefined, follows: () => this.signal, options })
+    return new Request(OWN, {
+      method,
+      url,
+      headers: fromList(listOf(headers).slice(), 'none'),
+      body: copy,
+      signal: undefined,
+      follows: () => this.signal,
+      options,
+    })
   }
 
   /** @param {number} _depth @param {any} inspectOptions @param {Function} inspect */
@@ -135,7 +164,12 @@ export class Request {
   }
 }
 
-mixInBody(Request, (owner) => requestState(owner).body, (owner) => requestState(owner).headers.get('content-type'), realResponse)
+mixInBody(
+  Request,
+  (owner) => requestState(owner).body,
+  (owner) => requestState(owner).headers.get('content-type'),
+  realResponse,
+)
 asInterface(Request)
 
 /**
@@ -143,7 +177,15 @@ asInterface(Request)
  * @param {string} method @param {string} url @param {string[]} headers flat @param {import('./body.mjs').Incoming | null} incoming @param {() => AbortSignal} signal
  */
 export function incomingRequest(method, url, headers, incoming, signal) {
-  return new Request(OWN, { method, url, headers: fromList(headers, 'none'), body: incoming === null ? null : bodyOf(incoming), signal: undefined, follows: signal, options: DEFAULTS })
+  return new Request(OWN, {
+    method,
+    url,
+    headers: fromList(headers, 'none'),
+    body: incoming === null ? null : bodyOf(incoming),
+    signal: undefined,
+    follows: signal,
+    options: DEFAULTS,
+  })
 }
 
 /** @param {any} init */
@@ -151,7 +193,23 @@ function readInit(init) {
   if (init === undefined || init === null) return null
   if (typeof init !== 'object' && typeof init !== 'function') throw new TypeError('The second argument of Request takes an object')
   const read = /** @type {Record<string, any>} */ ({})
-  for (const name of ['body', 'cache', 'credentials', 'duplex', 'headers', 'integrity', 'keepalive', 'method', 'mode', 'priority', 'redirect', 'referrer', 'referrerPolicy', 'signal', 'window']) {
+  for (const name of [
+    'body',
+    'cache',
+    'credentials',
+    'duplex',
+    'headers',
+    'integrity',
+    'keepalive',
+    'method',
+    'mode',
+    'priority',
+    'redirect',
+    'referrer',
+    'referrerPolicy',
+    'signal',
+    'window',
+  ]) {
     const value = init[name]
     if (value === undefined) continue
     const words = WORDS[/** @type {keyof typeof WORDS} */ (name)]
@@ -191,7 +249,15 @@ function fromRequest(input, init) {
   const changed = init !== null && Object.keys(init).length > 0 && options !== DEFAULTS
   // A copy with changes is a request of its own, which tells nothing of where the first one came from.
   const kept = changed ? { ...options, referrer: DEFAULTS.referrer, referrerPolicy: DEFAULTS.referrerPolicy } : options
-  const state = { method, url, headers: fromList(listOf(given.headers).slice(), 'none'), body: null, signal: undefined, follows: () => input.signal, options: kept }
+  const state = {
+    method,
+    url,
+    headers: fromList(listOf(given.headers).slice(), 'none'),
+    body: null,
+    signal: undefined,
+    follows: () => input.signal,
+    options: kept,
+  }
   applyInit(state, init ?? {}, body)
   return state
 }
@@ -199,7 +265,16 @@ function fromRequest(input, init) {
 /** @param {RequestState} state @param {Record<string, any>} init @param {import('./body.mjs').Body | null} inherited */
 function applyInit(state, init, inherited) {
   const { cache, credentials, integrity, keepalive, mode, redirect, referrer, referrerPolicy } = init
-  if (cache !== undefined || credentials !== undefined || integrity !== undefined || keepalive !== undefined || mode !== undefined || redirect !== undefined || referrer !== undefined || referrerPolicy !== undefined) {
+  if (
+    cache !== undefined ||
+    credentials !== undefined ||
+    integrity !== undefined ||
+    keepalive !== undefined ||
+    mode !== undefined ||
+    redirect !== undefined ||
+    referrer !== undefined ||
+    referrerPolicy !== undefined
+  ) {
     const options = /** @type {any} */ ({ ...state.options })
     if (mode === 'navigate') throw new TypeError('mode cannot be navigate')
     for (const name of Object.keys(DEFAULTS)) if (init[name] !== undefined) options[name] = init[name]

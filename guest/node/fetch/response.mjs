@@ -10,7 +10,7 @@ const INSPECT = Symbol.for('nodejs.util.inspect.custom')
 const OWN = Symbol('made by the shim itself')
 const NULL_BODY = new Set([101, 103, 204, 205, 304])
 const REDIRECT = new Set([301, 302, 303, 307, 308])
-// oxlint-disable-next-line no-control-regex -- what a reason phrase may not hold
+/** What a reason phrase may not hold. */
 const BAD_REASON = /[^\t\x20-\x7e\x80-\xff]/
 
 /**
@@ -127,7 +127,12 @@ export class Response {
   }
 }
 
-mixInBody(Response, (owner) => responseState(owner).body, (owner) => responseState(owner).headers.get('content-type'), realResponse)
+mixInBody(
+  Response,
+  (owner) => responseState(owner).body,
+  (owner) => responseState(owner).headers.get('content-type'),
+  realResponse,
+)
 asInterface(Response)
 
 /** @param {ResponseState} state */

@@ -1,4 +1,4 @@
-/** A host for the shim's tests: starts it beside its code, without a sandbox, and speaks the protocol with it. */
+/** A host for the Node shim's own tests: starts it beside its code, without a sandbox, and speaks the protocol with it. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
@@ -44,7 +44,10 @@ export class Shim implements AsyncDisposable {
       mkdirSync(dirname(join(this.root, name)), { recursive: true })
       writeFileSync(join(this.root, name), text)
     }
-    this.child = spawn(process.execPath, [join(import.meta.dirname, 'shim.mjs'), this.root], { stdio: ['ignore', 'inherit', 'inherit', 'pipe', 'pipe'], env: { PATH: process.env['PATH'] } })
+    this.child = spawn(process.execPath, [join(import.meta.dirname, '../../guest/node/shim.mjs'), this.root], {
+      stdio: ['ignore', 'inherit', 'inherit', 'pipe', 'pipe'],
+      env: { PATH: process.env['PATH'] },
+    })
     this.socket = this.child.stdio[3] as Socket
     this.socket.on('error', () => {})
     const decoder = new FrameDecoder()
@@ -57,18 +60,35 @@ export class Shim implements AsyncDisposable {
     const shim = new Shim(files)
     shim.socket.write(encodeFrame(frameTypes.HELLO, 0, 0, JSON.stringify({ protocol: 1 })))
     await shim.within(shim.ready.promise)
-    shim.socket.write(encodeFrame(frameTypes.SPECIALISE, 0, 0, JSON.stringify({ tenant: 'acme', function: 'orders', version: 7, handler, env, memoryMiB: 256, timeoutMs: 5_000, concurrency: 10 })))
+    shim.socket.write(
+      encodeFrame(
+        frameTypes.SPECIALISE,
+        0,
+        0,
+        JSON.stringify({ tenant: 'acme', function: 'orders', version: 7, handler, env, memoryMiB: 256, timeoutMs: 5_000, concurrency: 10 }),
+      ),
+    )
     await shim.within(shim.specialised.promise)
     return shim
   }
 
   /** Sends a request and waits for it to settle, or for the shim's exit. */
-  async call(path = '/', options: { method?: string; body?: string | Buffer; headers?: string[]; event?: true; onStart?: (stream: number) => void } = {}): Promise<Answer> {
+  async call(
+    path = '/',
+    options: { method?: string; body?: string | Buffer; headers?: string[]; event?: true; onStart?: (stream: number) => void } = {},
+  ): Promise<Answer> {
     const stream = this.nextStream++
     const call: Call = { status: 0, headers: [], body: '', error: null, lines: [], chunks: [], settled: Promise.withResolvers() }
     this.calls.set(stream, call)
     const { body, method = body === undefined ? 'GET' : 'POST', headers = [], event } = options
-    this.socket.write(encodeFrame(frameTypes.REQUEST_HEAD, body === undefined ? frameFlags.END : 0, stream, JSON.stringify([method, `http://orders.test${path}`, headers, { id: `id-${stream}`, deadlineMs: 5_000, ...(event && { event }) }])))
+    this.socket.write(
+      encodeFrame(
+        frameTypes.REQUEST_HEAD,
+        body === undefined ? frameFlags.END : 0,
+        stream,
+        JSON.stringify([method, `http://orders.test${path}`, headers, { id: `id-${stream}`, deadlineMs: 5_000, ...(event && { event }) }]),
+      ),
+    )
     if (body !== undefined) this.socket.write(encodeFrame(frameTypes.REQUEST_BODY, frameFlags.END, stream, body))
     options.onStart?.(stream)
     await this.within(Promise.race([call.settled.promise, this.exited]))
