@@ -78,6 +78,7 @@ export function createPlanner(options: PlannerOptions): Planner {
       state.retryAtMs = 0
       state.spares.push(spare)
     } catch (error) {
+      if (stopped) return
       noteBootFailure(state, Date.now())
       logger.error({ spareClass: state.key, failures: state.failures, error: (error as Error).message }, 'could not boot a sandbox')
       if (state.failures >= FAILURES_MAX) tell(state, error as HostelError)
