@@ -122,7 +122,10 @@ describe('specialisation', () => {
   test('an environment that does not fit a frame is refused with its size', async (t) => {
     const { connection } = await rig(t, { specialised: false })
     await connection.handshake(1_000)
-    assert.throws(() => connection.specialise({ ...specialiseMessage, env: { A: '\u0001'.repeat(32 * KIB) } }), { code: 'init_failed', message: /bytes as JSON/ })
+    assert.throws(() => connection.specialise({ ...specialiseMessage, env: { A: '\u0001'.repeat(32 * KIB) } }), {
+      code: 'init_failed',
+      message: /bytes as JSON/,
+    })
   })
 })
 
@@ -161,7 +164,10 @@ describe('exchange', () => {
       return sink
     })
     await Promise.all(sinks.map((sink) => sink.done))
-    assert.deepEqual(sinks.map((sink) => sink.text), sinks.map((_, i) => `id-${i}`))
+    assert.deepEqual(
+      sinks.map((sink) => sink.text),
+      sinks.map((_, i) => `id-${i}`),
+    )
   })
 
   test('the requests of one turn leave with one write', async (t) => {
@@ -258,7 +264,10 @@ describe('cancellation', () => {
     exchange.grant(4)
     assert.equal(exchange.write(Buffer.from('x')), true)
     await tick()
-    assert.equal(guest.frames.some((frame) => frame.type === frameTypes.CANCEL), false)
+    assert.equal(
+      guest.frames.some((frame) => frame.type === frameTypes.CANCEL),
+      false,
+    )
   })
 })
 
@@ -334,7 +343,10 @@ describe('flow control', () => {
     for (let i = 0; i < 4; i++) guest.send(frameTypes.RESPONSE_BODY, 0, 1, Buffer.alloc(64 * KIB, i))
     await tick()
     assert.equal(sink.bodyBytes, limits.streamWindowBytes)
-    assert.equal(guest.frames.some((frame) => frame.type === frameTypes.CREDIT), false)
+    assert.equal(
+      guest.frames.some((frame) => frame.type === frameTypes.CREDIT),
+      false,
+    )
     exchange.grant(100 * KIB)
     const credit = await guest.next(frameTypes.CREDIT)
     assert.equal(credit.payload.readUInt32BE(), 100 * KIB)
@@ -424,7 +436,10 @@ describe('the end', () => {
     guest.socket.destroy()
     assert.deepEqual(await closed, { kind: 'eof' })
     const abandoned = connection.abandon()
-    assert.deepEqual(abandoned, [{ sink: begun, begun: true, answered: false }, { sink: cancelled, begun: true, answered: true }])
+    assert.deepEqual(abandoned, [
+      { sink: begun, begun: true, answered: false },
+      { sink: cancelled, begun: true, answered: true },
+    ])
     assert.deepEqual(connection.abandon(), [])
     assert.throws(() => connection.exchange(requestHead(), begun), HostelError)
   })
@@ -533,8 +548,14 @@ describe('violations end the sandbox and name the rule', () => {
     'a log line over its limit': { rule: /a log line over/, act: (guest) => guest.log(0, 1, 'x'.repeat(17 * KIB)) },
     'a log line without a level': { rule: /without a known level/, act: (guest) => guest.log(0, 7, 'x') },
     'an empty log frame': { rule: /without a known level/, act: (guest) => guest.send(frameTypes.LOG, 0, 0) },
-    'an error of unknown kind': { rule: /kind that is not known/, act: (guest) => guest.json(frameTypes.RESPONSE_ERROR, 0, 1, { kind: 'evil', name: '', message: '' }) },
-    'an error without a message': { rule: /"message" of an error is no text/, act: (guest) => guest.json(frameTypes.RESPONSE_ERROR, 0, 1, { kind: 'handler', name: '' }) },
+    'an error of unknown kind': {
+      rule: /kind that is not known/,
+      act: (guest) => guest.json(frameTypes.RESPONSE_ERROR, 0, 1, { kind: 'evil', name: '', message: '' }),
+    },
+    'an error without a message': {
+      rule: /"message" of an error is no text/,
+      act: (guest) => guest.json(frameTypes.RESPONSE_ERROR, 0, 1, { kind: 'handler', name: '' }),
+    },
     'credit of the wrong size': { rule: /four bytes/, act: (guest) => guest.send(frameTypes.CREDIT, 0, 1, 'abc') },
     'a PONG that nobody asked for': { rule: /a PONG that no PING asked for/, act: (guest) => guest.send(frameTypes.PONG, 0, 0, Buffer.alloc(4)) },
   }

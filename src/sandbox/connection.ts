@@ -135,7 +135,8 @@ export class Connection {
     if (this.state !== 'ready') return
     const payload = JSON.stringify(message)
     const bytes = Buffer.byteLength(payload)
-    if (bytes > limits.framePayloadMaxBytes) throw new HostelError('init_failed', `the environment takes ${bytes} bytes as JSON, over the limit of ${limits.framePayloadMaxBytes}`)
+    if (bytes > limits.framePayloadMaxBytes)
+      throw new HostelError('init_failed', `the environment takes ${bytes} bytes as JSON, over the limit of ${limits.framePayloadMaxBytes}`)
     this.state = 'specialising'
     this.outbox.frame(frameTypes.SPECIALISE, 0, 0, payload)
   }
@@ -211,7 +212,8 @@ export class Connection {
     else if (stream === 0) this.receiveControl(type, payload)
     else {
       const target = this.streams.get(stream)
-      if (target === undefined) throw new ProtocolViolation(stream < this.nextStream ? 'a frame after its request had settled' : 'a frame for a request that was never sent')
+      if (target === undefined)
+        throw new ProtocolViolation(stream < this.nextStream ? 'a frame after its request had settled' : 'a frame for a request that was never sent')
       if (this.state !== 'open') throw new ProtocolViolation('an answer before SPECIALISED')
       target.receive(type, flags, payload)
     }
@@ -283,7 +285,9 @@ export class Connection {
     if (this.state === 'closed') return
     this.state = 'closed'
     this.socket.destroy()
-    this.readyWaiter?.reject(new HostelError('unavailable', end.kind === 'violation' ? `the sandbox broke the protocol: ${end.rule}` : 'the sandbox ended before it was ready'))
+    this.readyWaiter?.reject(
+      new HostelError('unavailable', end.kind === 'violation' ? `the sandbox broke the protocol: ${end.rule}` : 'the sandbox ended before it was ready'),
+    )
     this.handlers.closed(end)
   }
 }

@@ -47,24 +47,58 @@ function feed(chunks: Uint8Array[]): void {
     assert.equal(new Set(sink.calls).size, sink.calls.length, 'no call comes twice')
     const order = ['head', 'body', 'end', 'failed', 'settled']
     const places = sink.calls.map((call) => order.indexOf(call))
-    assert.deepEqual(places, [...places].sort((a, b) => a - b), 'calls come in order')
+    assert.deepEqual(
+      places,
+      [...places].sort((a, b) => a - b),
+      'calls come in order',
+    )
     assert.ok(!(sink.calls.includes('end') && sink.calls.includes('failed')))
   }
   socket.emit('close')
 }
 
 const json = fc.oneof(
-  fc.constantFrom('[200,[]]', '[200,["a","b"]]', '[99,[]]', '{"kind":"handler","name":"E","message":"m"}', '{"contract":"event"}', '[200,["a","b\\r\\nc"]]', 'null', '[]', '{}', ''),
+  fc.constantFrom(
+    '[200,[]]',
+    '[200,["a","b"]]',
+    '[99,[]]',
+    '{"kind":"handler","name":"E","message":"m"}',
+    '{"contract":"event"}',
+    '[200,["a","b\\r\\nc"]]',
+    'null',
+    '[]',
+    '{}',
+    '',
+  ),
   fc.json(),
 )
-const payload = fc.oneof(json.map((text) => Buffer.from(text)), fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes)), fc.constantFrom(Buffer.alloc(4), Buffer.alloc(64 * KIB)))
+const payload = fc.oneof(
+  json.map((text) => Buffer.from(text)),
+  fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes)),
+  fc.constantFrom(Buffer.alloc(4), Buffer.alloc(64 * KIB)),
+)
 const frame = fc
-  .tuple(fc.oneof(fc.constantFrom(...Object.values(frameTypes)), fc.nat(255)), fc.oneof(fc.constantFrom(0, 0, 1, 2, 3), fc.nat(255)), fc.oneof(fc.nat(5), fc.nat(0xffff_ffff)), payload)
+  .tuple(
+    fc.oneof(fc.constantFrom(...Object.values(frameTypes)), fc.nat(255)),
+    fc.oneof(fc.constantFrom(0, 0, 1, 2, 3), fc.nat(255)),
+    fc.oneof(fc.nat(5), fc.nat(0xffff_ffff)),
+    payload,
+  )
   .map(([type, flags, stream, bytes]) => encodeFrame(type, flags, stream, bytes))
 
 /** Frames that fit, in an order that makes sense. */
 const valid = fc.array(
-  fc.integer({ min: 1, max: 4 }).map((stream) => Buffer.concat([encodeFrame(frameTypes.RESPONSE_HEAD, 0, stream, '[200,["a","b"]]'), encodeFrame(frameTypes.RESPONSE_BODY, 0, stream, 'body'), encodeFrame(frameTypes.LOG, 0, stream, '\u0001line'), encodeFrame(frameTypes.CREDIT, 0, stream, Buffer.alloc(4, 1)), encodeFrame(frameTypes.RESPONSE_BODY, 3, stream, '')])),
+  fc
+    .integer({ min: 1, max: 4 })
+    .map((stream) =>
+      Buffer.concat([
+        encodeFrame(frameTypes.RESPONSE_HEAD, 0, stream, '[200,["a","b"]]'),
+        encodeFrame(frameTypes.RESPONSE_BODY, 0, stream, 'body'),
+        encodeFrame(frameTypes.LOG, 0, stream, '\u0001line'),
+        encodeFrame(frameTypes.CREDIT, 0, stream, Buffer.alloc(4, 1)),
+        encodeFrame(frameTypes.RESPONSE_BODY, 3, stream, ''),
+      ]),
+    ),
   { minLength: 1, maxLength: 4 },
 )
 
@@ -81,11 +115,17 @@ function cut(bytes: Buffer, sizes: number[]): Buffer[] {
 }
 
 test('random bytes never throw, and end the connection with a rule or leave it as it is', () => {
-  fc.assert(fc.property(fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 20 }), (chunks) => feed(chunks)), { numRuns: RUNS })
+  fc.assert(
+    fc.property(fc.array(fc.uint8Array({ maxLength: 300 }), { maxLength: 20 }), (chunks) => feed(chunks)),
+    { numRuns: RUNS },
+  )
 })
 
 test('random frames in any state never throw, reach a sink in order, and never exceed its window', () => {
-  fc.assert(fc.property(fc.array(frame, { maxLength: 30 }), cuts, (frames, sizes) => feed(cut(Buffer.concat(frames), sizes))), { numRuns: RUNS })
+  fc.assert(
+    fc.property(fc.array(frame, { maxLength: 30 }), cuts, (frames, sizes) => feed(cut(Buffer.concat(frames), sizes))),
+    { numRuns: RUNS },
+  )
 })
 
 test('valid frames with mutated bytes never throw', () => {

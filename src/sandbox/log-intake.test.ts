@@ -20,11 +20,14 @@ describe('the intake of log lines', () => {
     logs.add('stdout', owner('a'), line)
     logs.add('error', null, line)
     logs.system('the end')
-    assert.deepEqual(lines.map(({ sequence, level, invocation, text }) => [sequence, level, invocation, text]), [
-      [1, 'stdout', 'a', 'a line'],
-      [2, 'error', null, 'a line'],
-      [3, 'system', null, 'the end'],
-    ])
+    assert.deepEqual(
+      lines.map(({ sequence, level, invocation, text }) => [sequence, level, invocation, text]),
+      [
+        [1, 'stdout', 'a', 'a line'],
+        [2, 'error', null, 'a line'],
+        [3, 'system', null, 'the end'],
+      ],
+    )
   })
 
   test('lines over the limit a second leave one gap line that tells how many lines and bytes are missing', (t) => {
@@ -51,7 +54,10 @@ describe('the intake of log lines', () => {
 
   test('a gap names the invocation only if all of it was one’s', (t) => {
     t.mock.timers.enable({ apis: ['Date', 'setTimeout'], now: 1_000_000 })
-    for (const [second, expected] of [['a', 'a'], ['b', null]] as const) {
+    for (const [second, expected] of [
+      ['a', 'a'],
+      ['b', null],
+    ] as const) {
       const { lines, logs } = intake()
       for (let i = 0; i < limits.logLinesPerSecond + 1; i++) logs.add('stdout', owner('a'), line)
       logs.add('stdout', owner(second), line)

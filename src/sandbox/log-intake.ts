@@ -101,7 +101,12 @@ export function createLogIntake(emit: (line: IntakeLine) => void): LogIntake {
     },
     ownerDone(owner) {
       if (owner.droppedLines === 0) return
-      write('gap', owner.invocation, `${lost(owner.droppedLines, owner.droppedBytes)}: more than ${limits.logLinesPerInvocation} lines in one invocation`, Date.now())
+      write(
+        'gap',
+        owner.invocation,
+        `${lost(owner.droppedLines, owner.droppedBytes)}: more than ${limits.logLinesPerInvocation} lines in one invocation`,
+        Date.now(),
+      )
       owner.droppedLines = owner.droppedBytes = 0
     },
     close: tellGap,

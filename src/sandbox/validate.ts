@@ -40,7 +40,8 @@ export function parseResponseHead(payload: Buffer): ResponseHead {
   const value = parseJson(payload, 'RESPONSE_HEAD')
   if (!Array.isArray(value) || value.length !== 2) throw new ProtocolViolation('RESPONSE_HEAD is not [status, headers]')
   const [status, headers] = value as [unknown, unknown]
-  if (typeof status !== 'number' || !Number.isInteger(status) || status < 200 || status > 599) throw new ProtocolViolation('the status is no whole number from 200 to 599')
+  if (typeof status !== 'number' || !Number.isInteger(status) || status < 200 || status > 599)
+    throw new ProtocolViolation('the status is no whole number from 200 to 599')
   if (!Array.isArray(headers) || headers.length % 2 !== 0) throw new ProtocolViolation('the headers are no list of names and values')
   if (headers.length > 2 * limits.responseHeadMaxFields) throw new ProtocolViolation(`the head has more than ${limits.responseHeadMaxFields} fields`)
   for (let i = 0; i < headers.length; i += 2) {

@@ -67,10 +67,15 @@ export function createBudget(budgetMiB: number): Budget {
  * Those that may be ended to make room, the least useful first: warm ones by how long they have been idle, then spares of classes
  * other than the one in need. Never one with requests in it.
  */
-export function victims(sandboxes: Iterable<Sandbox>, inNeed: { sandbox?: Sandbox | undefined; spareClass: string; classOf: (sandbox: Sandbox) => string }): Sandbox[] {
+export function victims(
+  sandboxes: Iterable<Sandbox>,
+  inNeed: { sandbox?: Sandbox | undefined; spareClass: string; classOf: (sandbox: Sandbox) => string },
+): Sandbox[] {
   const all = [...sandboxes]
   const idle = all.filter((sandbox) => sandbox.isIdle && sandbox !== inNeed.sandbox).sort((a, b) => a.idleSinceMs - b.idleSinceMs)
-  const spares = all.filter((sandbox) => sandbox.state === 'spare' && inNeed.classOf(sandbox) !== inNeed.spareClass).sort((a, b) => a.startedAtMs - b.startedAtMs)
+  const spares = all
+    .filter((sandbox) => sandbox.state === 'spare' && inNeed.classOf(sandbox) !== inNeed.spareClass)
+    .sort((a, b) => a.startedAtMs - b.startedAtMs)
   return [...idle, ...spares]
 }
 

@@ -37,18 +37,36 @@ export const endReasons = {
     ownFault: false,
   }),
   stopping: (): EndReason => ({ text: 'the server is stopping', error: new HostelError('shutting_down'), ownFault: false }),
-  init: (error: HostelError): EndReason => ({ text: error.code === 'init_timeout' ? 'the function took too long to start' : 'the function failed to start', error, ownFault: true }),
+  init: (error: HostelError): EndReason => ({
+    text: error.code === 'init_timeout' ? 'the function took too long to start' : 'the function failed to start',
+    error,
+    ownFault: true,
+  }),
 }
 
 /** What ended it. `exit` is null when the keeper did not say in time; `initialised` is false while the function was being started. */
-export function causeOf(facts: { reason: EndReason | null; connection: ConnectionEnd | null; exit: SandboxExit | null; initialised: boolean; memoryMiB: number }): Cause {
+export function causeOf(facts: {
+  reason: EndReason | null
+  connection: ConnectionEnd | null
+  exit: SandboxExit | null
+  initialised: boolean
+  memoryMiB: number
+}): Cause {
   const { reason, connection, exit } = facts
   if (reason !== null) return reason
   if (connection?.kind === 'violation') {
-    return { error: new HostelError('protocol_violation', undefined, { facts: { rule: connection.rule } }), text: `it broke the sandbox protocol: ${connection.rule}`, ownFault: true }
+    return {
+      error: new HostelError('protocol_violation', undefined, { facts: { rule: connection.rule } }),
+      text: `it broke the sandbox protocol: ${connection.rule}`,
+      ownFault: true,
+    }
   }
   if (connection?.kind === 'fault') {
-    return { error: new HostelError('internal', undefined, { cause: connection.error }), text: `a fault of Hostel's: ${connection.error.message}`, ownFault: false }
+    return {
+      error: new HostelError('internal', undefined, { cause: connection.error }),
+      text: `a fault of Hostel's: ${connection.error.message}`,
+      ownFault: false,
+    }
   }
   const kernel = exit === null ? {} : { exit: { ...exit }, memoryMiB: facts.memoryMiB }
   switch (exit?.kind) {
@@ -61,11 +79,19 @@ export function causeOf(facts: { reason: EndReason | null; connection: Connectio
     case 'signal':
       return died('killed', `its process was ended by ${exit.signal ?? 'a signal'}`)
     default:
-      return { error: new HostelError('sandbox_lost', undefined, { facts: kernel }), text: exit === null ? 'its stream closed; nothing more is known' : 'it was ended', ownFault: false }
+      return {
+        error: new HostelError('sandbox_lost', undefined, { facts: kernel }),
+        text: exit === null ? 'its stream closed; nothing more is known' : 'it was ended',
+        ownFault: false,
+      }
   }
 
   function died(code: 'exited' | 'killed', text: string): Cause {
     if (facts.initialised) return { error: new HostelError(code, undefined, { facts: kernel }), text, ownFault: true }
-    return { error: new HostelError('init_failed', `${text} before the function was loaded`, { facts: kernel }), text: `${text} before the function was loaded`, ownFault: true }
+    return {
+      error: new HostelError('init_failed', `${text} before the function was loaded`, { facts: kernel }),
+      text: `${text} before the function was loaded`,
+      ownFault: true,
+    }
   }
 }

@@ -83,7 +83,10 @@ describe('the client of the keeper', () => {
     t.mock.timers.tick(5_000)
     await assert.rejects(freeze, { code: 'unavailable' })
     client.receive({ type: 'done', req: 1, sandbox: 7 })
-    assert.deepEqual(sent.map((message) => message.type), ['freeze'])
+    assert.deepEqual(
+      sent.map((message) => message.type),
+      ['freeze'],
+    )
   })
 
   test('a closed channel fails the call', async () => {
@@ -99,7 +102,10 @@ describe('the client of the keeper', () => {
     await handOver(t, client, 0, 9)
     const adopted: AdoptedSandbox[] = []
     client.onAdopt = (one) => adopted.push(one)
-    assert.deepEqual(adopted.map(({ sandbox, label }) => [sandbox, label]), [[9, 'default/hello/1']])
+    assert.deepEqual(
+      adopted.map(({ sandbox, label }) => [sandbox, label]),
+      [[9, 'default/hello/1']],
+    )
   })
 
   test('messages for the composition root are left to it', () => {

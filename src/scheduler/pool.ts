@@ -104,7 +104,8 @@ export class VersionPool {
     const { signal } = options
     if (signal?.aborted) throw new HostelError('cancelled')
     if (this.sandboxesMax < 1) throw new HostelError('no_capacity', `a sandbox of ${this.version.memoryMiB} MiB is more than the server may use in all`)
-    if (this.waiters.size >= limits.queueMaxRequests) throw new HostelError('too_many_requests', `${limits.queueMaxRequests} requests wait already`, { retryAfterSeconds: 1 })
+    if (this.waiters.size >= limits.queueMaxRequests)
+      throw new HostelError('too_many_requests', `${limits.queueMaxRequests} requests wait already`, { retryAfterSeconds: 1 })
     const sinceMs = Date.now()
     const leftMs = options.deadlineAtMs - sinceMs
     if (leftMs <= 0) throw new HostelError('deadline_exceeded')
@@ -116,7 +117,11 @@ export class VersionPool {
     }
     const waiter: Waiter = { give: resolve, refuse, sinceMs }
     const onAbort = (): void => refuse(new HostelError('cancelled'))
-    const timer = setTimeout(() => refuse(leftMs <= limits.queueMaxWaitMs ? new HostelError('deadline_exceeded', 'its time was up before there was a free place') : this.waitedTooLong()), Math.min(leftMs, limits.queueMaxWaitMs))
+    const timer = setTimeout(
+      () =>
+        refuse(leftMs <= limits.queueMaxWaitMs ? new HostelError('deadline_exceeded', 'its time was up before there was a free place') : this.waitedTooLong()),
+      Math.min(leftMs, limits.queueMaxWaitMs),
+    )
     signal?.addEventListener('abort', onAbort, { once: true })
     this.waiters.add(waiter)
     try {

@@ -51,7 +51,20 @@ function house(t: TestContext, options: HouseOptions = {}): House {
 }
 
 function version(fields: Partial<RoutedVersion> = {}): RoutedVersion {
-  return { tenant: 'default', function: 'hello', version: 1, codeDigest: 'ab'.repeat(32), contract: 'fetch', runtime: 'nodejs24', handler: 'index.ts', memoryMiB: 256, timeoutMs: 5_000, concurrency: 1, env: {}, ...fields }
+  return {
+    tenant: 'default',
+    function: 'hello',
+    version: 1,
+    codeDigest: 'ab'.repeat(32),
+    contract: 'fetch',
+    runtime: 'nodejs24',
+    handler: 'index.ts',
+    memoryMiB: 256,
+    timeoutMs: 5_000,
+    concurrency: 1,
+    env: {},
+    ...fields,
+  }
 }
 
 function acquire(scheduler: Scheduler, v: RoutedVersion, options: { signal?: AbortSignal; withinMs?: number } = {}): Lease | Promise<Lease> {
@@ -120,7 +133,16 @@ describe('where a request goes', () => {
     const asked = keeper.asked.find((message) => message.type === 'specialise')
     assert.ok(asked?.type === 'specialise' && asked.label === 'default/hello/1' && asked.codeDigest === 'ab'.repeat(32))
     const frame = await only(keeper).guest.next(frameTypes.SPECIALISE)
-    assert.deepEqual(JSON.parse(frame.payload.toString()), { tenant: 'default', function: 'hello', version: 1, handler: 'index.ts', env: { A: '1' }, memoryMiB: 256, timeoutMs: 5_000, concurrency: 3 })
+    assert.deepEqual(JSON.parse(frame.payload.toString()), {
+      tenant: 'default',
+      function: 'hello',
+      version: 1,
+      handler: 'index.ts',
+      env: { A: '1' },
+      memoryMiB: 256,
+      timeoutMs: 5_000,
+      concurrency: 3,
+    })
   })
 
   test('the most recently used sandbox is preferred, so that the others can go idle', async (t) => {
@@ -250,7 +272,8 @@ describe('growth', () => {
 describe('failed starts', () => {
   test('those waiting for that sandbox get init_failed with the guest’s file and line', async (t) => {
     const { keeper, scheduler } = house(t)
-    keeper.onSpecialise = (room) => room.guest.json(frameTypes.INIT_FAILED, 0, 0, { kind: 'init', name: 'SyntaxError', message: 'Unexpected token', file: 'index.ts', line: 3 })
+    keeper.onSpecialise = (room) =>
+      room.guest.json(frameTypes.INIT_FAILED, 0, 0, { kind: 'init', name: 'SyntaxError', message: 'Unexpected token', file: 'index.ts', line: 3 })
     const { sink } = await call(scheduler, version())
     await sink.done
     assert.deepEqual(sink.calls, ['failed', 'settled'])
@@ -292,13 +315,16 @@ describe('failed starts', () => {
     const { keeper, scheduler } = house(t)
     keeper.onSpecialise = (room) => room.guest.json(frameTypes.INIT_FAILED, 0, 0, { kind: 'init', name: 'Error', message: 'no' })
     for (let i = 0; i < 2; i++) await (await call(scheduler, version())).sink.done
-    await assert.rejects(async () => acquire(scheduler, version()), (error: HostelError) => {
-      assert.equal(error.code, 'init_failed')
-      assert.match(error.message, /2 times in a row; the next try is in 1 s/)
-      assert.equal(error.retryAfterSeconds, 1)
-      assert.ok(error.facts['guest'])
-      return true
-    })
+    await assert.rejects(
+      async () => acquire(scheduler, version()),
+      (error: HostelError) => {
+        assert.equal(error.code, 'init_failed')
+        assert.match(error.message, /2 times in a row; the next try is in 1 s/)
+        assert.equal(error.retryAfterSeconds, 1)
+        assert.ok(error.facts['guest'])
+        return true
+      },
+    )
     assert.equal(keeper.count('specialise'), 2)
     await pause(1_050)
     keeper.onSpecialise = (room) => room.guest.json(frameTypes.SPECIALISED, 0, 0, { contract: 'fetch' })
@@ -337,7 +363,10 @@ describe('prepare', () => {
     const { keeper, scheduler } = house(t)
     keeper.onSpecialise = (room) => room.guest.json(frameTypes.INIT_FAILED, 0, 0, { kind: 'init', name: 'Error', message: 'no', file: 'a.js', line: 1 })
     for (let i = 0; i < 3; i++) {
-      await assert.rejects(scheduler.prepare(version()), (error: HostelError) => error.code === 'init_failed' && (error.facts['guest'] as { file: string }).file === 'a.js')
+      await assert.rejects(
+        scheduler.prepare(version()),
+        (error: HostelError) => error.code === 'init_failed' && (error.facts['guest'] as { file: string }).file === 'a.js',
+      )
     }
   })
 })

@@ -336,7 +336,8 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       const deadlineAtMs = Date.now() + withinMs
       // Sandboxes that were still booting turn up meanwhile.
       const gone = (inUseToo: boolean) => (): boolean => {
-        for (const sandbox of fleet.sandboxes.values()) if (inUseToo || sandbox.inFlight === 0) fleet.end(sandbox, endReasons.stopping(), inUseToo ? 0 : limits.endGraceMs)
+        for (const sandbox of fleet.sandboxes.values())
+          if (inUseToo || sandbox.inFlight === 0) fleet.end(sandbox, endReasons.stopping(), inUseToo ? 0 : limits.endGraceMs)
         return fleet.sandboxes.size === 0 && classes.booting === 0
       }
       await until(gone(false), deadlineAtMs - limits.endGraceMs)

@@ -45,7 +45,9 @@ export class SpareClasses {
   private readonly defaults: string[]
 
   constructor(runtimes: RuntimeInfo[]) {
-    this.defaults = runtimes.map((runtime) => this.of({ runtime: runtime.name, memoryMiB: limits.memoryDefaultMiB as MemoryClassMiB, isolation: 'namespace' }).key)
+    this.defaults = runtimes.map(
+      (runtime) => this.of({ runtime: runtime.name, memoryMiB: limits.memoryDefaultMiB as MemoryClassMiB, isolation: 'namespace' }).key,
+    )
     this.note([])
   }
 

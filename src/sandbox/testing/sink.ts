@@ -66,5 +66,12 @@ export class NotingSink implements ExchangeSink {
 
 export function requestHead(fields: Partial<RequestHead> & { id?: string } = {}): RequestHead {
   const { id = '0190-test', ...rest } = fields
-  return { method: 'GET', url: 'http://hello.default.localhost/', headers: ['host', 'hello.default.localhost'], meta: { id, deadlineMs: 5_000 }, endStream: true, ...rest }
+  return {
+    method: 'GET',
+    url: 'http://hello.default.localhost/',
+    headers: ['host', 'hello.default.localhost'],
+    meta: { id, deadlineMs: 5_000 },
+    endStream: true,
+    ...rest,
+  }
 }

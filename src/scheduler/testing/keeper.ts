@@ -86,7 +86,16 @@ export function createKeeperStandIn(): KeeperStandIn {
 
   async function makeRoom(id: number, spareClass: SpareClass, req: number): Promise<Room> {
     const [stream, stdout, stderr] = await Promise.all([socketPair(), socketPair(), socketPair()])
-    const room: Room = { id, spareClass, guest: createGuest(stream[1], { manners: false }), stdout: stdout[1], stderr: stderr[1], frozen: false, label: null, held: [] }
+    const room: Room = {
+      id,
+      spareClass,
+      guest: createGuest(stream[1], { manners: false }),
+      stdout: stdout[1],
+      stderr: stderr[1],
+      frozen: false,
+      label: null,
+      held: [],
+    }
     room.guest.onFrame = (frame) => {
       if (frame.type === frameTypes.HELLO) room.guest.json(frameTypes.READY, 0, 0, { protocol: 1, runtime: spareClass.runtime, runtimeVersion: '1' })
       else if (frame.type === frameTypes.SPECIALISE) keeper.onSpecialise(room)
