@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { closeSync } from 'node:fs'
-import { chmod, cp, mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, cp, mkdir, readdir, rm, rmdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 
@@ -16,7 +16,7 @@ import { type SandboxCgroup, hideUnifiedTree, openCgroups } from './cgroups.ts'
 import { startContainer } from './crun.ts'
 import { DescriptorSet, pipe, socketpair } from './descriptors.native.ts'
 import { exitCause } from './exit-cause.ts'
-import { mountDirectoryReadOnly, mountShared, mountTmp, openDirectory, unmount } from './mounts.native.ts'
+import { mountDirectoryReadOnly, mountScratch, mountTmp, openDirectory, shareMount, unmount } from './mounts.native.ts'
 import type { Reaper } from './reaper.native.ts'
 import type { Runtime } from './runtimes.ts'
 import { createSlots } from './slots.ts'
@@ -69,10 +69,15 @@ interface Sandbox {
 
 export async function createEmbeddedEngine(options: EmbeddedOptions): Promise<Engine> {
   const { runDir, reaper } = options
-  const dirs = { bundles: join(runDir, 'bundles'), crun: join(runDir, 'crun'), shims: join(runDir, 'shims'), stage: join(runDir, 'stage') }
+  // In memory: on a disk, blocks that crun touches first would be charged to sandboxes and keep their dead groups in the kernel.
+  const scratch = join(runDir, 'scratch')
+  await mkdir(scratch, { mode: 0o711 })
+  mountScratch(scratch)
+  const dirs = { bundles: join(scratch, 'bundles'), crun: join(scratch, 'crun'), shims: join(scratch, 'shims'), stage: join(scratch, 'stage') }
   for (const dir of Object.values(dirs)) await mkdir(dir, { mode: 0o711 })
   await copyShims(options.runtimes, options.appDir, dirs.shims)
-  mountShared(dirs.stage)
+  mountScratch(dirs.stage)
+  shareMount(dirs.stage)
   await hideUnifiedTree()
   const cgroups = openCgroups(options.instance)
   const slots = createSlots(options.slotsDir)
@@ -145,7 +150,8 @@ export async function createEmbeddedEngine(options: EmbeddedOptions): Promise<En
       await Promise.race([Promise.all([...sandboxes.values()].map(({ gone }) => gone)), sleep(CLOSE_TIMEOUT_MS)])
       await cgroups.removeInstance().catch((error: unknown) => options.onTrouble(error, 'removing control groups'))
       await unmount(dirs.stage)
-      for (const dir of Object.values(dirs)) await rm(dir, { recursive: true, force: true })
+      await unmount(scratch)
+      await rmdir(scratch)
       closeSync(codeRoot)
       slots[Symbol.dispose]()
     },

@@ -86,9 +86,13 @@ export function mountTmp(target: string, bounds: { sizeBytes: number; inodes: nu
   })
 }
 
-/** A small tmpfs whose later mounts appear in every slave of it. */
-export function mountShared(target: string): void {
-  checked('mount', mountCall('tmpfs', target, 'tmpfs', 0, 'mode=711,size=16m') as number, target)
+/** A tmpfs for what a running engine needs on disk: traversable by all, and gone with the mount namespace. */
+export function mountScratch(target: string): void {
+  checked('mount', mountCall('tmpfs', target, 'tmpfs', 0, 'mode=711,size=256m') as number, target)
+}
+
+/** Makes the later mounts below `target`, which is a mount point, appear in every slave of it. */
+export function shareMount(target: string): void {
   checked('mount', mountCall('none', target, null, MS_SHARED, null) as number, target)
 }
 

@@ -110,13 +110,13 @@ function mounts(runDir: string): string[] {
   return readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
     .map((line) => line.split(' ')[4] ?? '')
-    .filter((target) => target.startsWith(`${runDir}/stage/`))
+    .filter((target) => target.startsWith(`${runDir}/scratch/stage/`))
 }
 
 function files(runDir: string): string[] {
   return ['bundles', 'crun', 'stage'].flatMap((dir) => {
     try {
-      return readdirSync(join(runDir, dir)).map((name) => `file ${dir}/${name}`)
+      return readdirSync(join(runDir, 'scratch', dir)).map((name) => `file ${dir}/${name}`)
     } catch {
       return []
     }
