@@ -1,5 +1,5 @@
 /**
- * `npm test`: the checks of the source, unit tests beside the code, then tests with real servers, one file at a time.
+ * `npm test`: the checks of the source and unit tests beside the code, two files at a time, then whole servers, one by one.
  * Arguments narrow it down to files that start so: `npm test -- src/store test/walls`.
  */
 import { globSync } from 'node:fs'
@@ -17,11 +17,11 @@ const wanted = process.argv.slice(2)
 const files = globSync('{src,guest,bench,scripts,test}/**/*.test.{ts,mjs}', { exclude: (name) => name === 'node_modules' })
   .filter((file) => wanted.length === 0 || wanted.some((prefix) => file.startsWith(prefix)))
   .sort()
-const withServers = (file: string): boolean => file.startsWith('test/') && !file.startsWith('test/house/')
+// These look at times and at what is left on the machine, so they have it for themselves.
+const alone = (file: string): boolean => /^test\/(e2e|walls)\//.test(file)
 const phases = [
-  { files: files.filter((file) => !withServers(file)).map((file) => join(root, file)), concurrency: 2 },
-  // Alone on the machine, since they look at times and at what is left behind.
-  { files: files.filter(withServers).map((file) => join(root, file)), concurrency: 1 },
+  { files: files.filter((file) => !alone(file)).map((file) => join(root, file)), concurrency: 2 },
+  { files: files.filter(alone).map((file) => join(root, file)), concurrency: 1 },
 ]
 
 const counts: Counts = { passed: 0, failed: 0, skipped: 0 }
