@@ -55,7 +55,11 @@ interface Peer {
   once(): Promise<number>
 }
 
-async function firstCalls(server: TestServer, names: string[], peers: Peer[]): Promise<{ hits: number[]; kinds: Record<string, number>; peers: Map<string, number[]> }> {
+async function firstCalls(
+  server: TestServer,
+  names: string[],
+  peers: Peer[],
+): Promise<{ hits: number[]; kinds: Record<string, number>; peers: Map<string, number[]> }> {
   const client = await Http1Client.open('127.0.0.1', server.gatewayPort)
   const samples: number[] = []
   const invocations: string[] = []
@@ -112,12 +116,19 @@ async function bootPeers(directory: string): Promise<Peer[]> {
   if (existsSync(runtimeDirectory)) {
     const bundle = await ociBundle(directory)
     let serial = 0
-    peers.push({ name: 'crun + bare node', once: () => untilAnswered('crun', ['--cgroup-manager=disabled', '--root', join(directory, 'crun'), 'run', '--bundle', bundle, `bench-${process.pid}-${serial++}`]) })
+    peers.push({
+      name: 'crun + bare node',
+      once: () =>
+        untilAnswered('crun', ['--cgroup-manager=disabled', '--root', join(directory, 'crun'), 'run', '--bundle', bundle, `bench-${process.pid}-${serial++}`]),
+    })
   }
   if (await dockerAnswers()) {
     const image = 'hostel-bench:node'
     await run('sh', ['-c', `tar -C ${rootfs()} -c . | docker import -c 'ENTRYPOINT ["/usr/local/bin/node"]' - ${image}`], { timeoutMs: 120_000 })
-    peers.push({ name: 'docker run + bare node', once: () => untilAnswered('docker', ['run', '--rm', '--network', 'none', '-v', `${program}:/boot.mjs:ro`, image, '/boot.mjs']) })
+    peers.push({
+      name: 'docker run + bare node',
+      once: () => untilAnswered('docker', ['run', '--rm', '--network', 'none', '-v', `${program}:/boot.mjs:ro`, image, '/boot.mjs']),
+    })
   } else {
     console.log('no docker daemon answers: docker run is left out')
   }
@@ -134,11 +145,19 @@ function rootfs(): string {
 async function ociBundle(directory: string): Promise<string> {
   await run('crun', ['spec', '--bundle', directory], { timeoutMs: 10_000 })
   const file = join(directory, 'config.json')
-  const config = JSON.parse(readFileSync(file, 'utf8')) as { process: { terminal: boolean; args: string[] }; root: object; mounts: { type: string }[]; linux: { namespaces: { type: string }[]; resources?: object } }
+  const config = JSON.parse(readFileSync(file, 'utf8')) as {
+    process: { terminal: boolean; args: string[] }
+    root: object
+    mounts: { type: string }[]
+    linux: { namespaces: { type: string }[]; resources?: object }
+  }
   config.process.terminal = false
   config.process.args = ['/usr/local/bin/node', '/hostel/boot.mjs']
   config.root = { path: rootfs(), readonly: true }
-  config.mounts = [...config.mounts.filter((mount) => mount.type === 'proc'), { destination: '/hostel', type: 'bind', source: directory, options: ['bind', 'ro'] } as never]
+  config.mounts = [
+    ...config.mounts.filter((mount) => mount.type === 'proc'),
+    { destination: '/hostel', type: 'bind', source: directory, options: ['bind', 'ro'] } as never,
+  ]
   config.linux.namespaces = config.linux.namespaces.filter((namespace) => namespace.type !== 'cgroup')
   delete config.linux.resources
   writeFileSync(file, JSON.stringify(config))

@@ -13,4 +13,6 @@ if (!load) {
 }
 const { needTools } = await import('./lib/tools.ts')
 await needTools()
-await (await load())(args)
+await (
+  await load()
+)(args)

@@ -23,11 +23,22 @@ const hostile = {
   segfaults: { 'main.py': 'import os\ndef handler(event, context):\n    os.kill(os.getpid(), 11)\n' },
   hangs: { 'index.mjs': 'export default { fetch: () => new Promise(() => {}) }\n' },
   spins: { 'index.mjs': 'export default { fetch() { for (;;); } }\n' },
-  leaks: { 'index.mjs': 'const hold = []\nexport default { async fetch() { for (;;) { hold.push(Buffer.alloc(4 << 20, 1)); await new Promise((r) => setImmediate(r)) } } }\n' },
+  leaks: {
+    'index.mjs':
+      'const hold = []\nexport default { async fetch() { for (;;) { hold.push(Buffer.alloc(4 << 20, 1)); await new Promise((r) => setImmediate(r)) } } }\n',
+  },
   floods: { 'index.mjs': "export default { fetch() { for (let i = 0; i < 20000; i++) console.log('x'.repeat(200), i); return new Response('flooded') } }\n" },
-  forks: { 'main.py': 'import os, time\ndef handler(event, context):\n    for _ in range(500):\n        try:\n            if os.fork() == 0:\n                time.sleep(30)\n                os._exit(0)\n        except OSError:\n            pass\n    return "forked"\n' },
-  fills: { 'main.py': 'def handler(event, context):\n    try:\n        with open("/tmp/full", "wb") as file:\n            while True:\n                file.write(b"x" * (1 << 20))\n    except OSError as error:\n        return str(error)\n' },
-  lies: { 'index.mjs': "import { writeSync } from 'node:fs'\nexport default { fetch() { writeSync(3, Buffer.alloc(64, 255)); return new Response('lied') } }\n" },
+  forks: {
+    'main.py':
+      'import os, time\ndef handler(event, context):\n    for _ in range(500):\n        try:\n            if os.fork() == 0:\n                time.sleep(30)\n                os._exit(0)\n        except OSError:\n            pass\n    return "forked"\n',
+  },
+  fills: {
+    'main.py':
+      'def handler(event, context):\n    try:\n        with open("/tmp/full", "wb") as file:\n            while True:\n                file.write(b"x" * (1 << 20))\n    except OSError as error:\n        return str(error)\n',
+  },
+  lies: {
+    'index.mjs': "import { writeSync } from 'node:fs'\nexport default { fetch() { writeSync(3, Buffer.alloc(64, 255)); return new Response('lied') } }\n",
+  },
   garbage: { 'index.mjs': "export default { fetch: () => ({ status: 'no' }) }\n" },
 }
 
@@ -41,7 +52,10 @@ export async function soak(args: string[]): Promise<void> {
     const before = state(server)
     console.log(`${values.minutes} min of all together …`)
     const until = performance.now() + Number(values.minutes) * 60_000
-    const [company, outcomes] = await Promise.all([innocents(server, Number(values.minutes) * 60_000), Promise.all(Object.keys(hostile).map((name) => hostileCalls(server, name, until)))])
+    const [company, outcomes] = await Promise.all([
+      innocents(server, Number(values.minutes) * 60_000),
+      Promise.all(Object.keys(hostile).map((name) => hostileCalls(server, name, until))),
+    ])
     await new Promise((resolve) => setTimeout(resolve, 15_000))
     const after = state(server)
     report(alone, company, Object.fromEntries(outcomes), before, after)
@@ -123,10 +137,31 @@ function report(alone: Samples, company: Samples, outcomes: Record<string, Recor
   const rows: Row[] = [...alone].map(([name, samples]) => {
     const a = summarise(samples.ms)
     const c = summarise(company.get(name)!.ms)
-    return { function: name, 'calls alone': a.n, 'p50 alone': a.p50, 'p99 alone': a.p99, 'calls in company': c.n, 'p50 in company': c.p50, 'p99 in company': c.p99, 'p99 ratio': c.p99 / a.p99, failures: samples.failures + company.get(name)!.failures }
+    return {
+      function: name,
+      'calls alone': a.n,
+      'p50 alone': a.p50,
+      'p99 alone': a.p99,
+      'calls in company': c.n,
+      'p50 in company': c.p50,
+      'p99 in company': c.p99,
+      'p99 ratio': c.p99 / a.p99,
+      failures: samples.failures + company.get(name)!.failures,
+    }
   })
   printTable('the innocent, milliseconds', rows)
-  printTable('the hostile', Object.entries(outcomes).map(([name, counts]) => ({ function: name, outcomes: Object.entries(counts).map(([code, n]) => `${code} ${n}`).join(', ') })))
-  printTable('what is there before and 15 s after', Object.keys(before).map((what) => ({ what, before: before[what]!, after: after[what]! })))
+  printTable(
+    'the hostile',
+    Object.entries(outcomes).map(([name, counts]) => ({
+      function: name,
+      outcomes: Object.entries(counts)
+        .map(([code, n]) => `${code} ${n}`)
+        .join(', '),
+    })),
+  )
+  printTable(
+    'what is there before and 15 s after',
+    Object.keys(before).map((what) => ({ what, before: before[what]!, after: after[what]! })),
+  )
   writeResult('soak', { rows, outcomes, before, after })
 }

@@ -23,7 +23,10 @@ const BLOCKS = 20
 const CALLS_PER_BLOCK = 250
 
 export async function warm(args: string[]): Promise<void> {
-  const { values } = parseArgs({ args, options: { rounds: { type: 'string', default: '5' }, seconds: { type: 'string', default: '5' }, runtime: { type: 'string', default: 'nodejs24' } } })
+  const { values } = parseArgs({
+    args,
+    options: { rounds: { type: 'string', default: '5' }, seconds: { type: 'string', default: '5' }, runtime: { type: 'string', default: 'nodejs24' } },
+  })
   if (cpus().length < 2) throw new Error('the warm benchmark needs two cores: one for the load, one for the servers')
   const directory = mkdtempSync(join(tmpdir(), 'hostel-bench-'))
   const server = await startServer({ core: SERVER_CORE })
@@ -31,7 +34,14 @@ export async function warm(args: string[]): Promise<void> {
   try {
     const [name] = await deployMany(server, 1, values.runtime)
     const options = { directory, core: SERVER_CORE }
-    const hostel: Peer = { name: 'hostel', port: server.gatewayPort, path: `/default/${name}`, host: 'localhost', pids: [server.child.pid!], close: async () => {} }
+    const hostel: Peer = {
+      name: 'hostel',
+      port: server.gatewayPort,
+      path: `/default/${name}`,
+      host: 'localhost',
+      pids: [server.child.pid!],
+      close: async () => {},
+    }
     started.push(await bareNode(options), await nginxToNode(options), await undiciToNode(options), await workerd(options))
     const peers = [hostel, ...started]
     const latency = await latencies(peers)
@@ -87,7 +97,9 @@ async function throughput(peers: Peer[], rounds: number, seconds: number): Promi
 
 async function wrk(peer: Peer, seconds: number): Promise<{ requests: number; perSecond: number }> {
   const url = `http://127.0.0.1:${peer.port}${peer.path}`
-  const out = await run('taskset', ['-c', String(LOAD_CORE), 'wrk', '-t1', '-c32', `-d${seconds}s`, '-H', `Host: ${peer.host}`, url], { timeoutMs: (seconds + 20) * 1_000 })
+  const out = await run('taskset', ['-c', String(LOAD_CORE), 'wrk', '-t1', '-c32', `-d${seconds}s`, '-H', `Host: ${peer.host}`, url], {
+    timeoutMs: (seconds + 20) * 1_000,
+  })
   if (/Non-2xx or 3xx responses: [1-9]/.test(out) || /Socket errors: connect [1-9]/.test(out)) throw new Error(`${peer.name} failed under load:\n${out}`)
   return { requests: Number(/(\d+) requests in/.exec(out)?.[1]), perSecond: Number(/Requests\/sec: +([\d.]+)/.exec(out)?.[1]) }
 }
@@ -102,7 +114,12 @@ function report(runtime: string, peers: Peer[], latency: Map<Peer, number[]>, lo
   })
   const loadRows: Row[] = peers.map((peer) => {
     const { requestsPerSecond, cpuMicrosPerRequest } = load.get(peer)!
-    return { what: peer.name, 'requests/s': Math.round(median(requestsPerSecond)), 'ratio to bare': median(requestsPerSecond) / bareRate, 'CPU µs/request': median(cpuMicrosPerRequest) }
+    return {
+      what: peer.name,
+      'requests/s': Math.round(median(requestsPerSecond)),
+      'ratio to bare': median(requestsPerSecond) / bareRate,
+      'CPU µs/request': median(cpuMicrosPerRequest),
+    }
   })
   printTable('warm call at concurrency 1, milliseconds', latencyRows)
   printTable('32 connections, one core for the servers', loadRows)

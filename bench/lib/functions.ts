@@ -25,5 +25,7 @@ export async function startKinds(server: TestServer, invocations: string[]): Pro
 
 function sourceOf(runtime: string, mark: string): Files {
   if (runtime !== 'python3') return { 'index.mjs': fetchHandlerSource(mark) }
-  return { 'main.py': `# ${mark}\ndef handler(event, context):\n    return {"statusCode": 200, "headers": {"content-type": "text/plain"}, "body": ${JSON.stringify(ANSWER)}}\n` }
+  return {
+    'main.py': `# ${mark}\ndef handler(event, context):\n    return {"statusCode": 200, "headers": {"content-type": "text/plain"}, "body": ${JSON.stringify(ANSWER)}}\n`,
+  }
 }

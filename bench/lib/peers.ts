@@ -75,7 +75,10 @@ export async function undiciToNode(options: PeerOptions): Promise<Peer> {
   const upstream = await startBare(options)
   const port = await freePort()
   writeFileSync(join(options.directory, 'proxy.mjs'), undiciProxySource(join(root, 'node_modules', 'undici', 'index.js')))
-  return peer('undici proxy → node', port, [upstream.child, launch(options, process.execPath, ['proxy.mjs'], { PORT: String(port), UPSTREAM: String(upstream.port) })])
+  return peer('undici proxy → node', port, [
+    upstream.child,
+    launch(options, process.execPath, ['proxy.mjs'], { PORT: String(port), UPSTREAM: String(upstream.port) }),
+  ])
 }
 
 export async function workerd(options: PeerOptions): Promise<Peer> {

@@ -8,13 +8,21 @@ export type Row = Record<string, string | number>
 /** The machine and versions, without which a figure means nothing. */
 export function machine(): Row {
   const debian = readFileSync('/etc/os-release', 'utf8').match(/PRETTY_NAME="(.*)"/)?.[1] ?? 'unknown'
-  return { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, memoryGiB: Math.round(totalmem() / 2 ** 30), kernel: release(), system: debian, node: process.version }
+  return {
+    cpu: cpus()[0]?.model ?? 'unknown',
+    cores: cpus().length,
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    kernel: release(),
+    system: debian,
+    node: process.version,
+  }
 }
 
 export function printTable(title: string, rows: Row[]): void {
   console.log(`\n${title}`)
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))]
-  const cell = (value: string | number | undefined): string => (typeof value === 'number' ? (Number.isInteger(value) ? String(value) : value.toFixed(value < 10 ? 3 : 1)) : (value ?? ''))
+  const cell = (value: string | number | undefined): string =>
+    typeof value === 'number' ? (Number.isInteger(value) ? String(value) : value.toFixed(value < 10 ? 3 : 1)) : (value ?? '')
   const widths = columns.map((column) => Math.max(column.length, ...rows.map((row) => cell(row[column]).length)))
   const line = (cells: string[]): string => `  ${cells.map((text, i) => (i === 0 ? text.padEnd(widths[i]!) : text.padStart(widths[i]!))).join('  ')}`
   console.log(line(columns))

@@ -85,7 +85,11 @@ describe('the end of an invocation', () => {
   it('is init_failed at deploy, with the user’s own file and line, when the module cannot be loaded', async () => {
     const broken: [files: Record<string, string>, text: RegExp, runtime: string][] = [
       [{ 'index.ts': 'const a = 1\nexport default {\n  fetch() { return new Response( }\n}\n' }, /index\.ts:3/, 'nodejs24'],
-      [{ 'index.mjs': "import './lib/part.mjs'\nexport default { fetch() {} }\n", 'lib/part.mjs': "\n\nthrow new RangeError('at load')\n" }, /lib\/part\.mjs:3/, 'nodejs24'],
+      [
+        { 'index.mjs': "import './lib/part.mjs'\nexport default { fetch() {} }\n", 'lib/part.mjs': "\n\nthrow new RangeError('at load')\n" },
+        /lib\/part\.mjs:3/,
+        'nodejs24',
+      ],
       [{ 'index.mjs': "import 'left-pad'\nexport default { fetch() {} }\n" }, /left-pad/, 'nodejs24'],
       [{ 'index.mjs': 'export const nothing = 1\n' }, /handler|fetch/, 'nodejs24'],
       [{ 'main.py': 'def handler(event, context):\n    return 1 +\n' }, /main\.py:2/, 'python3'],
@@ -104,9 +108,15 @@ describe('the end of an invocation', () => {
   })
 
   it('does not disturb the neighbours in the same sandbox when one of them fails', async () => {
-    const shared = "export default {\n  async fetch(request) {\n    const path = new URL(request.url).pathname\n    if (path === '/bad') throw new Error('bad')\n    await new Promise((resolve) => setTimeout(resolve, 300))\n    return new Response(path)\n  },\n}\n"
+    const shared =
+      "export default {\n  async fetch(request) {\n    const path = new URL(request.url).pathname\n    if (path === '/bad') throw new Error('bad')\n    await new Promise((resolve) => setTimeout(resolve, 300))\n    return new Response(path)\n  },\n}\n"
     await deploy(server, 'shared', { 'index.mjs': shared }, { concurrency: 50 })
-    const answers = await Promise.all(Array.from({ length: 40 }, async (_, i) => (await fetch(`${server.gateway}/default/shared/${i % 4 === 0 ? 'bad' : i}`)).status))
-    assert.deepEqual(answers, Array.from({ length: 40 }, (_, i) => (i % 4 === 0 ? 500 : 200)))
+    const answers = await Promise.all(
+      Array.from({ length: 40 }, async (_, i) => (await fetch(`${server.gateway}/default/shared/${i % 4 === 0 ? 'bad' : i}`)).status),
+    )
+    assert.deepEqual(
+      answers,
+      Array.from({ length: 40 }, (_, i) => (i % 4 === 0 ? 500 : 200)),
+    )
   })
 })

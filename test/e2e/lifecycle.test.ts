@@ -58,7 +58,11 @@ describe('a server', () => {
 
   it('refuses a second server on the same data directory and says why', async () => {
     server = await startServer()
-    const second = spawnSync(process.execPath, ['src/main.ts', '--data', server.dataDir, '--gateway', '127.0.0.1:0', '--api', '127.0.0.1:0'], { cwd: projectRoot, encoding: 'utf8', timeout: 20_000 })
+    const second = spawnSync(process.execPath, ['src/main.ts', '--data', server.dataDir, '--gateway', '127.0.0.1:0', '--api', '127.0.0.1:0'], {
+      cwd: projectRoot,
+      encoding: 'utf8',
+      timeout: 20_000,
+    })
     assert.notEqual(second.status, 0)
     assert.match(second.stderr + second.stdout, /another server|already/i)
     assert.equal((await text(server, '/default/nothing')).status, 404)
@@ -66,7 +70,11 @@ describe('a server', () => {
 
   it('refuses an address in use and says which', async () => {
     server = await startServer()
-    const second = spawnSync(process.execPath, ['src/main.ts', '--data', `${server.dataDir}-second`, '--gateway', `127.0.0.1:${server.gatewayPort}`, '--api', '127.0.0.1:0'], { cwd: projectRoot, encoding: 'utf8', timeout: 20_000 })
+    const second = spawnSync(
+      process.execPath,
+      ['src/main.ts', '--data', `${server.dataDir}-second`, '--gateway', `127.0.0.1:${server.gatewayPort}`, '--api', '127.0.0.1:0'],
+      { cwd: projectRoot, encoding: 'utf8', timeout: 20_000 },
+    )
     removeData(`${server.dataDir}-second`)
     assert.notEqual(second.status, 0)
     assert.match(second.stderr + second.stdout, new RegExp(String(server.gatewayPort)))
@@ -106,7 +114,10 @@ describe('a server', () => {
       instances.push(instanceOf(server.child.pid!))
       assert.equal((await text(server, '/default/hello/')).body, 'hello /')
       await server.stop()
-      assert.deepEqual(instances.flatMap((instance) => leftoversOf(instance)), [])
+      assert.deepEqual(
+        instances.flatMap((instance) => leftoversOf(instance)),
+        [],
+      )
     })
   }
 })

@@ -41,11 +41,22 @@ export function leftovers(): string[] {
     .map((line) => line.split(' ')[1] ?? '')
     .filter((target) => /\/hostel\b/.test(target))
   const controllers = ['', ...directoriesIn('/sys/fs/cgroup')].map((name) => `/sys/fs/cgroup/${name}/hostel`)
-  return [...mounts, ...['/run/hostel', ...controllers].flatMap((parent) => directoriesIn(parent).filter((name) => /^[0-9a-f]{12}$/.test(name)).map((name) => `${parent}/${name}`))]
+  return [
+    ...mounts,
+    ...['/run/hostel', ...controllers].flatMap((parent) =>
+      directoriesIn(parent)
+        .filter((name) => /^[0-9a-f]{12}$/.test(name))
+        .map((name) => `${parent}/${name}`),
+    ),
+  ]
 }
 
 function directoriesIn(path: string): string[] {
-  return existsSync(path) ? readdirSync(path, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map((entry) => entry.name) : []
+  return existsSync(path)
+    ? readdirSync(path, { withFileTypes: true })
+        .filter((entry) => entry.isDirectory())
+        .map((entry) => entry.name)
+    : []
 }
 
 /** `num_cgroups` of the memory controller in /proc/cgroups, removed but pinned ones included. */

@@ -36,7 +36,8 @@ export interface StartOptions {
 export async function startServer(options: StartOptions = {}): Promise<TestServer> {
   const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), 'hostel-test-'))
   const serverArgs = ['src/main.ts', '--data', dataDir, '--gateway', '127.0.0.1:0', '--api', '127.0.0.1:0', ...(options.args ?? [])]
-  const [program, args] = options.core === undefined ? [process.execPath, serverArgs] : ['taskset', ['-c', String(options.core), process.execPath, ...serverArgs]]
+  const [program, args] =
+    options.core === undefined ? [process.execPath, serverArgs] : ['taskset', ['-c', String(options.core), process.execPath, ...serverArgs]]
   rmSync(join(dataDir, 'cli.json'), { force: options.dataDir === undefined })
   const child = spawn(program, args, { cwd: projectRoot, stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''

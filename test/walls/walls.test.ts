@@ -90,15 +90,43 @@ describe('a function in a sandbox', () => {
   it('learns nothing of the host by name, environment or cgroup path', () => {
     assert.notEqual(seen.hostname, readFileSync('/proc/sys/kernel/hostname', 'utf8').trim())
     assert.notEqual(seen.hostname, other.hostname)
-    const known = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'SECRET', 'HOSTEL_FUNCTION', 'HOSTEL_VERSION', 'HOSTEL_TENANT', 'HOSTEL_MEMORY_MIB', 'USER', 'PYTHONUNBUFFERED', 'PYTHONDONTWRITEBYTECODE', 'PYTHONUTF8', 'PYTHONNOUSERSITE', 'LC_CTYPE', 'container', 'HOSTNAME', 'PWD', 'SSL_CERT_FILE']
-    assert.deepEqual(Object.keys(seen.environment).filter((name) => !known.includes(name)), [])
+    const known = [
+      'PATH',
+      'HOME',
+      'LANG',
+      'LC_ALL',
+      'TZ',
+      'TMPDIR',
+      'SECRET',
+      'HOSTEL_FUNCTION',
+      'HOSTEL_VERSION',
+      'HOSTEL_TENANT',
+      'HOSTEL_MEMORY_MIB',
+      'USER',
+      'PYTHONUNBUFFERED',
+      'PYTHONDONTWRITEBYTECODE',
+      'PYTHONUTF8',
+      'PYTHONNOUSERSITE',
+      'LC_CTYPE',
+      'container',
+      'HOSTNAME',
+      'PWD',
+      'SSL_CERT_FILE',
+    ]
+    assert.deepEqual(
+      Object.keys(seen.environment).filter((name) => !known.includes(name)),
+      [],
+    )
     assert.equal(seen.environment['SECRET'], tenantSecret)
     assert.equal(other.environment['SECRET'], undefined)
     for (const line of seen.cgroup.trim().split('\n')) assert.match(line, /:\/[^/]*$/, 'a cgroup path tells where the sandbox lies on the host')
   })
 
   it('can write to /tmp and nowhere else', () => {
-    assert.deepEqual(seen.writable.filter((path) => path !== '/tmp' && !path.startsWith('/tmp/')), [])
+    assert.deepEqual(
+      seen.writable.filter((path) => path !== '/tmp' && !path.startsWith('/tmp/')),
+      [],
+    )
     assert.ok(seen.writable.includes('/tmp'))
     for (const path of ['/code/main.py', '/hostel/shim.py', '/etc/passwd']) assert.match(seen.files[path]!, /^(EROFS|EACCES|EPERM)$/, path)
   })
@@ -107,11 +135,15 @@ describe('a function in a sandbox', () => {
     assert.deepEqual(seen.setuid, [])
     assert.ok(!seen.sys || seen.sys.length === 0, `/sys holds ${JSON.stringify(seen.sys)}`)
     const harmless = ['null', 'zero', 'full', 'random', 'urandom', 'tty', 'fd', 'stdin', 'stdout', 'stderr', 'shm', 'mqueue', 'pts', 'ptmx', 'core', 'console']
-    assert.deepEqual(seen.devices.filter((name) => !harmless.includes(name)), [])
+    assert.deepEqual(
+      seen.devices.filter((name) => !harmless.includes(name)),
+      [],
+    )
   })
 
   it('cannot open what belongs to the kernel or to root', () => {
-    for (const path of ['/proc/sysrq-trigger', '/proc/sys/kernel/core_pattern', '/proc/1/root/etc/shadow', '/dev/mem', '/dev/kmsg']) assert.notEqual(seen.files[path], 'opened', path)
+    for (const path of ['/proc/sysrq-trigger', '/proc/sys/kernel/core_pattern', '/proc/1/root/etc/shadow', '/dev/mem', '/dev/kmsg'])
+      assert.notEqual(seen.files[path], 'opened', path)
     // Masked by /dev/null, which opens and is empty, or refused.
     assert.match(seen.files['/proc/kcore']!, /^(EACCES|EPERM|ENOENT|opened)$/)
     assert.doesNotMatch(seen.files['/proc/kallsyms']!, /^(?!0{8})[0-9a-f]{16} /, 'kernel addresses are readable')
@@ -141,14 +173,21 @@ describe('a function in a sandbox', () => {
       { host: '::1', port },
     ]
     try {
-      for (const target of targets) assert.match(await callEvent<string>(server, 'probe', { what: 'connect', ...target }), /^(ECONNREFUSED|ENETUNREACH|EADDRNOTAVAIL|EAFNOSUPPORT|EPERM)$/, `${target.host}:${target.port}`)
+      for (const target of targets)
+        assert.match(
+          await callEvent<string>(server, 'probe', { what: 'connect', ...target }),
+          /^(ECONNREFUSED|ENETUNREACH|EADDRNOTAVAIL|EAFNOSUPPORT|EPERM)$/,
+          `${target.host}:${target.port}`,
+        )
     } finally {
       listener.close()
     }
   })
 
   it('holds no descriptor beyond its standard ones and its two streams', () => {
-    const unexpected = Object.entries(seen.descriptors).filter(([fd, target]) => Number(fd) > 4 && !/^(anon_inode:\[event(poll|fd)\]|\/proc\/\d+\/fd|pipe:|socket:)/.test(target))
+    const unexpected = Object.entries(seen.descriptors).filter(
+      ([fd, target]) => Number(fd) > 4 && !/^(anon_inode:\[event(poll|fd)\]|\/proc\/\d+\/fd|pipe:|socket:)/.test(target),
+    )
     assert.deepEqual(unexpected, [])
   })
 
@@ -174,7 +213,15 @@ describe('a function in a sandbox', () => {
   })
 
   it('runs nothing while it is idle', async () => {
-    await deploy(server, 'miner', { 'main.py': 'import threading, time\ncount = 0\ndef mine():\n    global count\n    while True:\n        count += 1\n        time.sleep(0.001)\nthreading.Thread(target=mine, daemon=True).start()\ndef handler(event, context):\n    return count\n' }, { runtime: 'python3' })
+    await deploy(
+      server,
+      'miner',
+      {
+        'main.py':
+          'import threading, time\ncount = 0\ndef mine():\n    global count\n    while True:\n        count += 1\n        time.sleep(0.001)\nthreading.Thread(target=mine, daemon=True).start()\ndef handler(event, context):\n    return count\n',
+      },
+      { runtime: 'python3' },
+    )
     await callEvent<number>(server, 'miner', {})
     // Frozen soon after its last answer; then the count must stand still.
     await new Promise((resolve) => setTimeout(resolve, 1_000))
@@ -185,7 +232,15 @@ describe('a function in a sandbox', () => {
   })
 
   it('is gone with all its children when its function is removed', async () => {
-    await deploy(server, 'leaver', { 'main.py': 'import os\ndef handler(event, context):\n    if os.fork() == 0:\n        os.setsid()\n        if os.fork() == 0:\n            os.execv("/bin/sh", ["sh", "-c", "trap : TERM HUP; sleep 864123"])\n        os._exit(0)\n    return True\n' }, { runtime: 'python3' })
+    await deploy(
+      server,
+      'leaver',
+      {
+        'main.py':
+          'import os\ndef handler(event, context):\n    if os.fork() == 0:\n        os.setsid()\n        if os.fork() == 0:\n            os.execv("/bin/sh", ["sh", "-c", "trap : TERM HUP; sleep 864123"])\n        os._exit(0)\n    return True\n',
+      },
+      { runtime: 'python3' },
+    )
     await callEvent(server, 'leaver', {})
     await eventually(() => assert.ok(processesWith('864123').length > 0, 'the child is seen from the host'))
     await createControlClient(server).removeFunction('default', 'leaver')
