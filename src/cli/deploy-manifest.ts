@@ -27,7 +27,7 @@ export async function deployManifest(client: ControlClient, path: string, option
   const items = choose(manifest, options.only)
   const planned: PlannedTarget[] = []
   for (const item of items) {
-    planned.push(await located(manifest, item, () => planTarget(client, options.tenant, targetOf(item), () => {})))
+    planned.push(await located(manifest, item, () => planTarget(client, options.tenant, manifestTarget(item), () => {})))
   }
   const names = new Set(manifest.functions.map(({ name }) => name))
   const others = options.only ? [] : (await client.functions(options.tenant)).map(({ name }) => name).filter((name) => !names.has(name))
@@ -63,7 +63,7 @@ export async function deployManifest(client: ControlClient, path: string, option
   if (options.json) printJson(document(manifest, options, planned, others, deployed, removals))
 }
 
-export function targetOf({ name, source, wanted }: ManifestFunction): Target {
+export function manifestTarget({ name, source, wanted }: ManifestFunction): Target {
   return { name, directory: source, wanted }
 }
 

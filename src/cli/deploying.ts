@@ -10,9 +10,15 @@ export interface Target {
   wanted: Omit<NewVersion, 'code'>
 }
 
-export interface PlannedTarget {
+/** Code that is known by its digest. */
+export interface Applicable {
   target: Target
   digest: string
+  /** Whether the server has it already. */
+  codeKnown: boolean
+}
+
+export interface PlannedTarget extends Applicable {
   plan: Plan
 }
 
@@ -24,14 +30,15 @@ export async function planTarget(client: ControlClient, tenant: string, target: 
   const startedAt = performance.now()
   const { digest, files, bytes } = await digestDirectory(target.directory)
   onStep('read', `${files} file${files === 1 ? '' : 's'}, ${formatBytes(bytes)}, as ${digest.slice(0, 12)}`, performance.now() - startedAt)
-  return { target, digest, plan: await client.planVersion(tenant, target.name, { ...target.wanted, code: digest }) }
+  const plan = await client.planVersion(tenant, target.name, { ...target.wanted, code: digest })
+  return { target, digest, codeKnown: plan.codeKnown, plan }
 }
 
 /** Uploads the code where it is not there yet, makes it a version, and makes that live. `level` is how hard it is packed, from 1 to 9. */
-export async function applyTarget(client: ControlClient, tenant: string, planned: PlannedTarget, onStep: OnStep, level = 6): Promise<Deployed> {
-  const { target, plan } = planned
-  let { digest } = planned
-  if (!plan.codeKnown) {
+export async function applyTarget(client: ControlClient, tenant: string, what: Applicable, onStep: OnStep, level = 6): Promise<Deployed> {
+  const { target, codeKnown } = what
+  let { digest } = what
+  if (!codeKnown) {
     const startedAt = performance.now()
     const { archive } = await packDirectory(target.directory, { level })
     // What is there now counts, should it have changed since it was read.

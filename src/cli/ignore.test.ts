@@ -34,8 +34,19 @@ describe('.hostelignore', () => {
 
   it('leaves out history and links to commands without being told, at every depth', () => {
     const ignored = parseIgnore('')
-    for (const path of ['.git', 'sub/.git', 'node_modules/.bin', 'node_modules/a/node_modules/.bin', '.hostelignore']) assert.ok(ignored(path, true), path)
-    for (const path of ['.github', 'node_modules', 'bin', '.gitignore']) assert.ok(!ignored(path, true), path)
+    for (const path of [
+      '.git',
+      'sub/.git',
+      'node_modules/.bin',
+      'node_modules/a/node_modules/.bin',
+      '.hostelignore',
+      'lib/__pycache__',
+      'a.ts~',
+      'lib/.a.ts.swp',
+      'hostel.yaml',
+    ])
+      assert.ok(ignored(path, true), path)
+    for (const path of ['.github', 'node_modules', 'bin', '.gitignore', 'lib/hostel.yaml', 'a.swp']) assert.ok(!ignored(path, true), path)
   })
 
   it('refuses a pattern that takes something back in, with its line', () => {

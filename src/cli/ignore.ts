@@ -1,11 +1,26 @@
 /** `.hostelignore`: a plain subset of .gitignore, without negation. */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+
 import { usageFailure } from './failure.ts'
+
+export const IGNORE_FILE = '.hostelignore'
 
 /** Whether a path below the function's directory (with `/` between names, no slash at its ends) is left out. */
 export type Ignored = (path: string, isDirectory: boolean) => boolean
 
-/** Left out always: history, npm's links to commands, which nothing needs at run time, and what is for Hostel itself. */
-const always = /(^|\/)(\.git|\.hostelignore|node_modules\/\.bin)$|^hostel\.yaml$/
+/** Left out always: history, npm's links to commands, what Python and editors leave behind, and what is for Hostel itself. */
+const always = /(^|\/)(\.git|\.hostelignore|node_modules\/\.bin|__pycache__|\.DS_Store|[^/]*~|\.[^/]*\.sw[a-p])$|^hostel\.yaml$/
+
+/** The rules of a function's directory. @throws CliFailure (usage) */
+export function readIgnore(root: string): Ignored {
+  try {
+    return parseIgnore(readFileSync(join(root, IGNORE_FILE), 'utf8'))
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return parseIgnore('')
+    throw error
+  }
+}
 
 /**
  * One pattern a line; `#` begins a comment. `*` and `?` stay within a name, `**` crosses directories; a slash in front or in the

@@ -1,6 +1,6 @@
 /** A function's directory as a tar.gz: the same bytes for the same files, whoever packs them and when. */
 import { hash } from 'node:crypto'
-import { constants, lstatSync, opendirSync, readFileSync } from 'node:fs'
+import { constants, lstatSync, opendirSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createGzip } from 'node:zlib'
@@ -10,8 +10,7 @@ import { treeDigest } from '../functions/code/digest.ts'
 import type { TreeEntry } from '../functions/code/digest.ts'
 import { limits } from '../limits.ts'
 import { CliFailure } from './failure.ts'
-import { parseIgnore } from './ignore.ts'
-import type { Ignored } from './ignore.ts'
+import { readIgnore } from './ignore.ts'
 import { formatBytes } from './output.ts'
 
 export interface Packed {
@@ -177,13 +176,4 @@ function sortedNames(path: string): string[] {
       })
   }
   return names.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
-}
-
-function readIgnore(root: string): Ignored {
-  try {
-    return parseIgnore(readFileSync(join(root, '.hostelignore'), 'utf8'))
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return parseIgnore('')
-    throw error
-  }
 }

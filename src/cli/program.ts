@@ -13,6 +13,7 @@ export const commandTable: Record<string, CommandEntry> = {
   server: { summary: 'run the server', load: () => import('./commands/server.ts') },
   init: { summary: 'write a small function to start from', load: () => import('./commands/init.ts') },
   deploy: { summary: 'make a directory of code the live version of a function', load: () => import('./commands/deploy.ts') },
+  dev: { summary: 'deploy on every save, and show logs and errors', load: () => import('./commands/dev.ts') },
   invoke: { summary: 'call a function', load: () => import('./commands/invoke.ts') },
   logs: { summary: 'show what a function wrote', load: () => import('./commands/logs.ts') },
   ls: { summary: 'list functions', load: () => import('./commands/ls.ts') },

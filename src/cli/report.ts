@@ -17,11 +17,16 @@ export function reportFailure(error: unknown, args: string[]): number {
     note(JSON.stringify({ error: { code: failure.code, message: failure.message, why: failure.why, fix: failure.fix }, exitCode: code }))
     return code
   }
+  printFailure(failure)
+  if (process.env['HOSTEL_DEBUG'] && error instanceof Error) note(error.stack ?? '')
+  return code
+}
+
+/** What, why and how to fix it, on standard error. */
+export function printFailure(failure: CliFailure): void {
   note(`${styledError(['red', 'bold'], 'error:')} ${lines(failure.message)}`)
   if (failure.why) note(`  ${styledError('dim', 'why:')} ${lines(failure.why)}`)
   if (failure.fix) note(`  ${styledError('dim', 'fix:')} ${lines(failure.fix)}`)
-  if (process.env['HOSTEL_DEBUG'] && error instanceof Error) note(error.stack ?? '')
-  return code
 }
 
 /** Several lines stay several lines, under one another. */

@@ -7,15 +7,16 @@ export function closest(word: string, candidates: string[]): string | undefined 
   return ranked[0] && ranked[0].edits <= most ? ranked[0].candidate : undefined
 }
 
-/** Insertions, deletions and substitutions that make one word the other. */
+/** Insertions, deletions, substitutions and swaps of neighbours that make one word the other. */
 function editDistance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, index) => index)
+  const rows: number[][] = [Array.from({ length: to.length + 1 }, (_, index) => index)]
   for (let i = 1; i <= from.length; i++) {
-    const next = [i]
+    const row = [i]
     for (let j = 1; j <= to.length; j++) {
-      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (from[i - 1] === to[j - 1] ? 0 : 1)))
+      const swapped = i > 1 && j > 1 && from[i - 1] === to[j - 2] && from[i - 2] === to[j - 1] ? rows[i - 2]![j - 2]! + 1 : Infinity
+      row.push(Math.min(rows[i - 1]![j]! + 1, row[j - 1]! + 1, rows[i - 1]![j - 1]! + (from[i - 1] === to[j - 1] ? 0 : 1), swapped))
     }
-    row = next
+    rows.push(row)
   }
-  return row[to.length]!
+  return rows[from.length]![to.length]!
 }

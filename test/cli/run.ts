@@ -18,8 +18,8 @@ export interface RunOptions {
   env?: Record<string, string>
   cwd?: string
   stdin?: string | Buffer
-  /** Called with what standard output holds so far; `kill` ends the command with a signal. */
-  onOutput?: (stdout: string, kill: (signal: NodeJS.Signals) => void) => void
+  /** Called with what the outputs hold so far; `kill` ends the command with a signal. */
+  onOutput?: (stdout: string, kill: (signal: NodeJS.Signals) => void, stderr: string) => void
 }
 
 /** Runs `hostel ARGS` to its end, 30 s at most. The environment holds nothing that leads to a server but what is given. */
@@ -31,11 +31,15 @@ export function run(args: string[], options: RunOptions = {}): Promise<Run> {
   })
   const stdout: Buffer[] = []
   const stderr: Buffer[] = []
+  const heard = (): void => options.onOutput?.(Buffer.concat(stdout).toString(), (signal) => child.kill(signal), Buffer.concat(stderr).toString())
   child.stdout.on('data', (chunk: Buffer) => {
     stdout.push(chunk)
-    options.onOutput?.(Buffer.concat(stdout).toString(), (signal) => child.kill(signal))
+    heard()
   })
-  child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk))
+  child.stderr.on('data', (chunk: Buffer) => {
+    stderr.push(chunk)
+    heard()
+  })
   // The command may end without reading what it is given.
   child.stdin.on('error', () => {})
   child.stdin.end(options.stdin ?? '')

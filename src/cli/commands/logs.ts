@@ -1,11 +1,9 @@
-import type { LogLine } from '../../client/control.ts'
 import { parseDurationMs, parseInteger } from '../../settings.ts'
 import { apiOption, examples, jsonOption, newCommand, tenantOption, tokenOption } from '../command.ts'
 import { connect } from '../connect.ts'
-import { formatTime, harmless, note, styled } from '../output.ts'
+import { formatLine } from '../log-line.ts'
+import { note } from '../output.ts'
 import { withSuggestion } from '../suggest.ts'
-
-const styles = { stdout: 'reset', stderr: 'yellow', debug: 'dim', info: 'reset', warn: 'yellow', error: 'red', gap: 'magenta', system: 'cyan' } as const
 
 export const command = () =>
   newCommand('logs')
@@ -32,15 +30,10 @@ export const command = () =>
       await withSuggestion(client, options.tenant, name, async () => {
         for await (const line of client.logs(options.tenant, name, query)) {
           lines++
-          const text = options.json ? JSON.stringify(line) : format(line)
+          const text = options.json ? JSON.stringify(line) : formatLine(line)
           // A slow reader slows us, and the server through us.
           if (!process.stdout.write(`${text}\n`)) await new Promise((resolve) => process.stdout.once('drain', resolve))
         }
       })
       if (lines === 0 && !options.json) note(options.since || options.invocation ? 'No such lines.' : `${name} has written nothing yet.`)
     })
-
-function format(line: LogLine): string {
-  const invocation = line.invocation?.slice(-8) ?? '-'.padEnd(8)
-  return `${styled('dim', `${formatTime(line.atMs)} ${invocation}`)} ${styled(styles[line.level] ?? 'reset', line.level.padEnd(6))} ${harmless(line.text)}`
-}
