@@ -42,6 +42,12 @@ export const limits = {
   connectionIdleTimeoutMs: 75_000,
   /** How long the rest of a request body is read and thrown away after an early answer, so that the client can read that answer. */
   lingerMs: 2_000,
+  /** A WebSocket connection over which nothing goes either way is closed after this long; the shims' own pings keep living ones. */
+  webSocketIdleTimeoutMs: 300_000,
+  /** However busy, a WebSocket connection is closed after this long: it holds a place in a sandbox, which could otherwise never be replaced. */
+  webSocketMaxMs: 6 * 3_600_000,
+  /** From our wish to close a WebSocket connection, or the client's end of it, to its end. */
+  webSocketCloseGraceMs: 2_000,
   /** A gateway without a first routing table from control starts serving (and answers 503) after this long. */
   firstRoutesTimeoutMs: 5_000,
 
@@ -97,6 +103,8 @@ export const limits = {
   functionsPerTenantMax: 10_000,
   versionsPerFunctionMax: 50,
   /** Functions of one hostel.yaml, which are deployed one after the other. */
+  /** Steps that rollbacks of one function can go back: twice the versions that are kept, since each may have been live more than once. */
+  liveHistoryMaxEntries: 100,
   manifestFunctionsMax: 1_000,
 
   // What control keeps.

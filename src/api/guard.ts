@@ -50,7 +50,7 @@ export function createGuard(access: AccessStore, listenHost: string): (request: 
     const { tenant } = (request.params ?? {}) as { tenant?: string }
     if (tenant === undefined) return
     if (token.tenant !== null && token.tenant !== tenant) throw new HostelError('forbidden', `this token is for tenant ${token.tenant}`)
-    if (!(await access.tenantExists(tenant))) throw new HostelError('not_found', 'there is no such tenant')
+    if (!(await access.tenantExists(tenant))) throw new HostelError('not_found', `there is no tenant ${tenant.slice(0, 100)}`)
   }
 }
 

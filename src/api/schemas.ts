@@ -36,6 +36,11 @@ export const TenantParams = Type.Object({ tenant: Name }, exact)
 export const FunctionParams = Type.Object({ tenant: Name, name: Name }, exact)
 export const InvocationParams = Type.Object({ tenant: Name, id: InvocationId }, exact)
 
+const VersionNumber = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, description: 'the number of a version: 1, 2, 3 …' })
+export const VersionParams = Type.Object({ tenant: Name, name: Name, version: VersionNumber }, exact)
+export const VersionsQuery = Type.Object({ limit: Limit(pageMax, pageDefault), before: Type.Optional(VersionNumber) }, exact)
+export const Rollback = Type.Object({ to: Type.Optional(VersionNumber) }, exact)
+
 export const NewVersion = Type.Object(
   {
     code: Digest,
@@ -155,6 +160,21 @@ const versionFields = {
   createdAtMs: Type.Integer(),
 }
 export const Version = Type.Object(versionFields)
+const aliasNames = Type.Array(Type.String(), { description: 'names that point at this version' })
+export const ListedVersion = Type.Object({ ...versionFields, aliases: aliasNames })
+export const Versions = Type.Object({
+  versions: Type.Array(ListedVersion, { description: 'newest first' }),
+  next: Type.Union([Type.Integer(), Type.Null()], { description: 'give it as `before` for the next page; null on the last' }),
+})
+export const RemovedVersion = Type.Object({ tenant: Type.String(), function: Type.String(), version: Type.Integer(), removed: Type.Literal(true) })
+export const RolledBack = Type.Object({
+  tenant: Type.String(),
+  function: Type.String(),
+  from: Type.Integer({ description: 'number of the version that was live' }),
+  version: Type.Integer({ description: 'number of the version that is live now' }),
+  unchanged: Type.Boolean({ description: 'true when it was live already; nothing was done then' }),
+  totalMs: Type.Number(),
+})
 
 export const Deployed = Type.Object({
   tenant: Type.String(),

@@ -17,6 +17,7 @@ import { invocationRoutes } from './routes/invocations.ts'
 import { logRoutes } from './routes/logs.ts'
 import { sandboxRoutes } from './routes/sandboxes.ts'
 import { systemRoutes } from './routes/system.ts'
+import { versionRoutes } from './routes/versions.ts'
 import { validatorCompiler } from './validation.ts'
 
 export type Api = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>
@@ -58,6 +59,7 @@ export async function createApi(context: ApiContext, onRoute: (route: RouteOptio
   systemRoutes(api, context)
   codeRoutes(api, context)
   functionRoutes(api, context)
+  versionRoutes(api, context)
   logRoutes(api, context)
   invocationRoutes(api, context)
   sandboxRoutes(api, context)

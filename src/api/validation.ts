@@ -19,7 +19,7 @@ export const validatorCompiler: FastifySchemaCompiler<TSchema> = ({ schema, http
   const validator = Compile(schema)
   return (input: unknown) => {
     // Only where everything is text to begin with.
-    const value = httpPart === 'querystring' ? Convert(schema, input) : input
+    const value = httpPart === 'querystring' || httpPart === 'params' ? Convert(schema, input) : input
     if (validator.Check(value)) return { value }
     return { error: describe(schema, validator.Errors(value), input, httpPart === 'body' ? 'the body' : 'the query') }
   }

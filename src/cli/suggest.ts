@@ -9,7 +9,7 @@ export async function withSuggestion<T>(client: ControlClient, tenant: string, n
   try {
     return await request()
   } catch (error) {
-    if (error instanceof ApiError && error.problem.status === 404) throw await unknownFunction(client, tenant, name, error)
+    if (error instanceof ApiError && error.problem.code === 'unknown_function') throw await unknownFunction(client, tenant, name, error)
     throw error
   }
 }

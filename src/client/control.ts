@@ -19,6 +19,8 @@ export type Deployed = Body<'Deployed'>
 export type Plan = Body<'Plan'>
 export type FunctionSummary = Body<'FunctionSummary'>
 export type FunctionDetail = Body<'FunctionDetail'>
+export type Version = Body<'ListedVersion'>
+export type RolledBack = Body<'RolledBack'>
 export type InvocationDetail = Body<'InvocationDetail'>
 export type LogLine = Body<'LogLine'>
 export type Sandbox = Body<'Sandbox'>
@@ -109,6 +111,31 @@ export function createControlClient(access: { api: string; token: string }) {
     },
 
     function: (tenant: string, name: string) => json<FunctionDetail>('GET', functionPath(tenant, name)),
+
+    /** All versions of a function, newest first. */
+    async versions(tenant: string, name: string): Promise<Version[]> {
+      const all: Version[] = []
+      let before: number | null = null
+      do {
+        const query: string = before === null ? '' : `&before=${before}`
+        const page: { versions: Version[]; next: number | null } = await json('GET', `${functionPath(tenant, name)}/versions?limit=1000${query}`)
+        all.push(...page.versions)
+        before = page.next
+      } while (before !== null)
+      return all
+    },
+
+    version: (tenant: string, name: string, version: number) => json<Version>('GET', `${functionPath(tenant, name)}/versions/${version}`),
+
+    removeVersion: (tenant: string, name: string, version: number) => json<void>('DELETE', `${functionPath(tenant, name)}/versions/${version}`),
+
+    /** Makes the version that was live before live again, or the one given. */
+    rollBack: (tenant: string, name: string, to?: number) =>
+      json<RolledBack>('POST', `${functionPath(tenant, name)}/rollback`, {
+        body: Buffer.from(JSON.stringify(to === undefined ? {} : { to })),
+        headers: { 'content-type': 'application/json' },
+        timeoutMs: DEPLOY_TIMEOUT_MS,
+      }),
 
     removeFunction: (tenant: string, name: string) => json<void>('DELETE', functionPath(tenant, name)),
 

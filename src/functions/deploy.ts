@@ -1,9 +1,7 @@
 /** Deploying: from uploaded code and wishes to a version that has started once and is live. */
 import { isDeepStrictEqual } from 'node:util'
 
-import { HostelError, errorKinds } from '../errors.ts'
-import type { ErrorCode } from '../errors.ts'
-import { describeGuestError } from '../invocations/explain.ts'
+import { HostelError } from '../errors.ts'
 import type { RuntimeInfo } from '../keeper/messages.ts'
 import { limits } from '../limits.ts'
 import type { LinkCalls } from '../link/messages.ts'
@@ -16,7 +14,9 @@ import { LIVE_ALIAS } from './names.ts'
 import { planVersion } from './plan.ts'
 import type { VersionPlan } from './plan.ts'
 import { serialised } from './serialised.ts'
+import { startFailure } from './start-failure.ts'
 import type { RoutedFunction, RoutedVersion, VersionConfig } from './types.ts'
+import { removeVersion, rollBack } from './versions.ts'
 
 /** What deploying needs of the data plane. */
 export interface Gateway {
@@ -40,8 +40,22 @@ export interface Deployer {
   deploy(tenant: string, name: string, wanted: WantedConfig): Promise<Deployed>
   /** What a deploy would change; changes nothing. @throws HostelError when the wishes do not fit. */
   plan(tenant: string, name: string, wanted: WantedConfig): Promise<VersionPlan>
+  /**
+   * Makes a version that is there live again once it has a warm sandbox: the one given, else the one that was live before.
+   * @throws HostelError when there is none, or when it does not start; what is live stays so then.
+   */
+  rollBack(tenant: string, name: string, to?: number): Promise<RolledBack>
+  /** What was taken away. @throws HostelError when there is no such version, or `conflict` when an alias needs it. */
+  removeVersion(tenant: string, name: string, version: number): Promise<StoredVersion>
   /** False when there was no such function. */
   remove(tenant: string, name: string): Promise<boolean>
+}
+
+export interface RolledBack {
+  from: number
+  version: StoredVersion
+  /** It was live already, and nothing was done. */
+  unchanged: boolean
 }
 
 export function createDeployer(parts: { functions: FunctionStore; code: CodeStore; gateway: Gateway; runtimes: readonly RuntimeInfo[] }): Deployer {
@@ -60,7 +74,7 @@ export function createDeployer(parts: { functions: FunctionStore; code: CodeStor
     const number = await functions.takeVersionNumber(tenant, name)
     const version: RoutedVersion = { ...config, tenant, function: name, version: number, codeDigest: wanted.code, contract: null }
     const prepared = await gateway.prepare(version)
-    if ('error' in prepared) throw startFailure(prepared.error, version, live?.version)
+    if ('error' in prepared) throw startFailure(prepared.error, version.version, live?.version, 'was not kept')
     const stored: StoredVersion = { ...version, contract: prepared.contract, createdAtMs: Date.now() }
     const changed = await functions.addVersion(stored, LIVE_ALIAS, () => {
       if (!code.has(wanted.code)) throw new HostelError('conflict', 'the code was removed in the meantime; upload it again')
@@ -78,6 +92,12 @@ export function createDeployer(parts: { functions: FunctionStore; code: CodeStor
       const live = present?.versions.find(({ version }) => version === present.aliases[LIVE_ALIAS])
       return planVersion(wanted, { live: live && { ...live, config: configOf(live) }, code, runtimes })
     },
+    rollBack(tenant, name, to) {
+      return inTurn(`${tenant}/${name}`, () => rollBack({ functions, gateway }, { tenant, name, to }))
+    },
+    removeVersion(tenant, name, version) {
+      return inTurn(`${tenant}/${name}`, () => removeVersion({ functions, gateway }, { tenant, name, version }))
+    },
     remove(tenant, name) {
       return inTurn(`${tenant}/${name}`, async () => {
         if (!(await functions.remove(tenant, name))) return false
@@ -91,17 +111,4 @@ export function createDeployer(parts: { functions: FunctionStore; code: CodeStor
 function configOf(version: VersionConfig): VersionConfig {
   const { runtime, handler, memoryMiB, timeoutMs, concurrency, env } = version
   return { runtime, handler, memoryMiB, timeoutMs, concurrency, env }
-}
-
-type PrepareError = Extract<LinkCalls['prepare']['result'], { error: unknown }>['error']
-
-/** Why a version did not start, and what that means for the function. */
-function startFailure(error: PrepareError, version: RoutedVersion, liveVersion: number | undefined): HostelError {
-  const code: ErrorCode = Object.hasOwn(errorKinds, error.code) ? (error.code as ErrorCode) : 'init_failed'
-  const guest = error.guest
-  const reason = guest ? describeGuestError(guest) : error.message
-  const consequence = liveVersion === undefined ? 'nothing is live' : `version ${liveVersion} stays live`
-  return new HostelError(code, `version ${version.version} did not start and was not kept; ${consequence}. ${reason}`, {
-    facts: { ...error.facts, version: version.version, liveVersion: liveVersion ?? null, ...(guest && { guest }) },
-  })
 }

@@ -302,6 +302,8 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     async prepare(version) {
       if (stopping) throw new HostelError('shutting_down')
       const pool = poolOf(version)
+      // It is about to be wanted again; otherwise what is started here would be ended as soon as it is ready.
+      pool.retired = false
       const deadlineAtMs = Date.now() + limits.bootTimeoutMs + limits.initTimeoutMs
       // The asker wants to know now, so a back-off does not hold.
       const sandbox = take(pool) ?? (await place(pool, { signal: undefined, deadlineAtMs }, true))

@@ -1,10 +1,12 @@
 /** Functions, versions and aliases. */
 import type { DatabaseSync } from 'node:sqlite'
 
+import { LIVE_ALIAS } from '../functions/names.ts'
 import type { RoutedFunction, RoutedVersion } from '../functions/types.ts'
 import { limits } from '../limits.ts'
 import type { Contract } from '../sandbox/protocol.ts'
 import { inTransaction, row, rows, statements } from './database.ts'
+import { liveHistory } from './live.ts'
 
 /** A version as it is kept: it has started once, so its contract is known. */
 export interface StoredVersion extends RoutedVersion {
@@ -47,6 +49,12 @@ export interface FunctionStore {
    * `check` runs inside the same step: when it throws, nothing is recorded.
    */
   addVersion(version: StoredVersion, alias: string, check: () => void): Promise<StoredFunction>
+  /** The version that was live before the present one; undefined when there was none, or it is no longer kept. */
+  liveBefore(tenant: string, name: string): Promise<number | undefined>
+  /** Points `live` at a version that is there; `back`: as a step back along the history of what was live, which the next one continues. */
+  moveLive(tenant: string, name: string, version: number, options: { back: boolean }): Promise<StoredFunction>
+  /** Takes a version away, unless aliases need it. */
+  removeVersion(tenant: string, name: string, version: number): Promise<{ neededBy: string[] } | { left: StoredFunction }>
   /** False when there was none. */
   remove(tenant: string, name: string): Promise<boolean>
   /** Runs `work` unless a version needs this code, with no other change in between. */
@@ -74,6 +82,7 @@ const VERSION_COLUMNS = 'tenant, function, version, code_digest, runtime, handle
 
 export function functionStore(database: DatabaseSync): FunctionStore {
   const sql = statements(database)
+  const history = liveHistory(database)
 
   function read(tenant: string, name: string): StoredFunction | undefined {
     const found = row<{ created_at_ms: number; deployed_at_ms: number }>(
@@ -119,6 +128,7 @@ export function functionStore(database: DatabaseSync): FunctionStore {
       `INSERT INTO aliases (tenant, function, alias, version) VALUES (?, ?, ?, ?)
        ON CONFLICT DO UPDATE SET version = excluded.version`,
     ).run(tenant, name, alias, version.version)
+    if (alias === LIVE_ALIAS) history.note(tenant, name, version.version)
     sql(
       `DELETE FROM versions WHERE tenant = ?1 AND function = ?2
        AND version NOT IN (SELECT version FROM versions WHERE tenant = ?1 AND function = ?2 ORDER BY version DESC LIMIT ${limits.versionsPerFunctionMax})
@@ -173,6 +183,24 @@ export function functionStore(database: DatabaseSync): FunctionStore {
         check()
         insert(version, alias)
         return read(version.tenant, version.function)!
+      })
+    },
+
+    async liveBefore(tenant, name) {
+      return history.before(tenant, name)
+    },
+
+    async moveLive(tenant, name, version, options) {
+      return inTransaction(database, () => {
+        history.move(tenant, name, version, options)
+        return read(tenant, name)!
+      })
+    },
+
+    async removeVersion(tenant, name, version) {
+      return inTransaction(database, () => {
+        const neededBy = history.removeVersion(tenant, name, version)
+        return neededBy.length > 0 ? { neededBy } : { left: read(tenant, name)! }
       })
     },
 

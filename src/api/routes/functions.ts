@@ -1,8 +1,8 @@
 /** Functions and their versions. */
 import { performance } from 'node:perf_hooks'
 
-import { HostelError } from '../../errors.ts'
 import { LIVE_ALIAS } from '../../functions/names.ts'
+import { unknownFunction } from '../../functions/versions.ts'
 import type { StoredVersion } from '../../store/functions.ts'
 import type { ApiContext } from '../context.ts'
 import { Deployed, FunctionDetail, FunctionParams, Functions, ListQuery, NewVersion, pageDefault, Plan, Removed, TenantParams } from '../schemas.ts'
@@ -130,12 +130,8 @@ export function functionRoutes(api: Api, context: ApiContext): void {
   )
 }
 
-/** The error for a function that is not there. */
-export function unknownFunction(tenant: string, name: string): HostelError {
-  return new HostelError('unknown_function', `tenant ${tenant} has no function ${name}`)
-}
-
-function shownVersion(version: StoredVersion) {
+/** A version as it is given out: without the values of its environment. */
+export function shownVersion(version: StoredVersion) {
   const { tenant: _tenant, function: _function, env, ...shown } = version
   return { ...shown, envNames: Object.keys(env) }
 }

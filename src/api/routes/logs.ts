@@ -4,10 +4,10 @@ import type { ServerResponse } from 'node:http'
 import { Type } from 'typebox'
 
 import type { LogLine as Line } from '../../functions/types.ts'
+import { unknownFunction } from '../../functions/versions.ts'
 import type { ApiContext } from '../context.ts'
 import { FunctionParams, logPageDefault, LogsQuery } from '../schemas.ts'
 import type { Api } from '../server.ts'
-import { unknownFunction } from './functions.ts'
 
 /** A reader that takes nothing for so long is gone, or as good as. */
 const STUCK_READER_MS = 60_000
