@@ -102,9 +102,9 @@ export const limits = {
   /** Functions of one tenant, and versions of one function that are kept beyond those an alias needs: the gateway holds all in memory. */
   functionsPerTenantMax: 10_000,
   versionsPerFunctionMax: 50,
-  /** Functions of one hostel.yaml, which are deployed one after the other. */
   /** Steps that rollbacks of one function can go back: twice the versions that are kept, since each may have been live more than once. */
   liveHistoryMaxEntries: 100,
+  /** Functions of one hostel.yaml, which are deployed one after the other. */
   manifestFunctionsMax: 1_000,
 
   // What control keeps.
