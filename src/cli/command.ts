@@ -1,11 +1,13 @@
 /** What all commands share: how they are made, their common options, and how help and errors look. */
 import { Command, Option } from '@commander-js/extra-typings'
 
+import { asCalled } from './called.ts'
+
 /** A command whose errors are thrown, so that main.ts alone decides on output and exit code. */
 export function newCommand(name: string): Command {
   return new Command(name)
     .exitOverride()
-    .configureOutput({ writeErr: () => {} })
+    .configureOutput({ writeOut: (text) => process.stdout.write(asCalled(text)), writeErr: () => {} })
     .helpOption('-h, --help', 'show this help')
     .helpCommand(false)
 }

@@ -21,9 +21,11 @@ export const commandTable: Record<string, CommandEntry> = {
   versions: { summary: 'see the versions of a function', load: () => import('./commands/versions.ts') },
   rollback: { summary: 'make an earlier version live again', load: () => import('./commands/rollback.ts') },
   rm: { summary: 'remove a function with all its versions', load: () => import('./commands/rm.ts') },
+  top: { summary: 'see how busy functions are', load: () => import('./commands/top.ts') },
   invocations: { summary: 'explain single invocations', load: () => import('./commands/invocations.ts') },
   sandboxes: { summary: 'see the sandboxes', load: () => import('./commands/sandboxes.ts') },
   runtimes: { summary: 'see the runtimes', load: () => import('./commands/runtimes.ts') },
+  completion: { summary: 'print a script that teaches a shell to complete', load: () => import('./commands/completion.ts') },
   doctor: { summary: 'check what this machine can do, and how to mend the rest', load: () => import('./commands/doctor.ts') },
 }
 

@@ -5,6 +5,7 @@ import { ApiError, ConnectionError, NoAccess } from '../client/errors.ts'
 import { HostelError } from '../errors.ts'
 import { apiFailure, connectionFailure, noAccessFailure } from './api-failure.ts'
 import { CliFailure, exitCodes, usageFailure } from './failure.ts'
+import { asCalled } from './called.ts'
 import { commandTable } from './program.ts'
 import { harmless, note, styledError } from './output.ts'
 
@@ -31,7 +32,7 @@ export function printFailure(failure: CliFailure): void {
 
 /** Several lines stay several lines, under one another. */
 function lines(text: string): string {
-  return text.split('\n').map(harmless).join('\n       ')
+  return asCalled(text).split('\n').map(harmless).join('\n       ')
 }
 
 /** Any error as a failure; `args` help to word those of the command line. */

@@ -21,6 +21,7 @@ export type FunctionSummary = Body<'FunctionSummary'>
 export type FunctionDetail = Body<'FunctionDetail'>
 export type Version = Body<'ListedVersion'>
 export type RolledBack = Body<'RolledBack'>
+export type Invocation = Body<'Invocation'>
 export type InvocationDetail = Body<'InvocationDetail'>
 export type LogLine = Body<'LogLine'>
 export type Sandbox = Body<'Sandbox'>
@@ -138,6 +139,10 @@ export function createControlClient(access: { api: string; token: string }) {
       }),
 
     removeFunction: (tenant: string, name: string) => json<void>('DELETE', functionPath(tenant, name)),
+
+    /** The newest invocations of a tenant, at most 1,000. */
+    invocations: async (tenant: string, limit: number) =>
+      (await json<{ invocations: Invocation[] }>('GET', `${tenantPath(tenant)}/invocations?limit=${limit}`)).invocations,
 
     invocation: (tenant: string, id: string) => json<InvocationDetail>('GET', `${tenantPath(tenant)}/invocations/${encodeURIComponent(id)}`),
 

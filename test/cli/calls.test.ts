@@ -267,7 +267,25 @@ describe('listing and describing', () => {
     const { stdout } = await cli(['invocations', 'show', ID])
     assert.match(stdout, /^handler_error {2}the function threw: TypeError: no, at index\.ts:3:7/)
     assert.match(stdout, /acquire {5}1\.50 ms {2}a spare was made its sandbox \(sandbox 7\)/)
-    assert.match(stdout, new RegExp(`2 lines: hostel logs hello --invocation ${ID}`))
+    assert.match(stdout, new RegExp(`2 lines: \\S*hostel logs hello --invocation ${ID}`))
+  })
+
+  it('shows a list again and again with --watch, over a server that goes away for a while', async () => {
+    let asked = 0
+    const flaky = await startStandIn({
+      'GET /v1/tenants/default/functions': (_, response) => {
+        asked += 1
+        if (asked === 2) response.destroy()
+        else return { functions: [summary(`hello-${asked}`)], next: null }
+      },
+    })
+    try {
+      const { signal, stdout } = await run(['ls', '--watch'], { env: flaky.env, onOutput: (text, kill) => text.includes('hello-3') && kill('SIGINT') })
+      assert.equal(signal, 'SIGINT')
+      assert.match(stdout, /hello-1 [\s\S]*\n\nthe server at \S+ does not answer\n\n[\s\S]*hello-3 /)
+    } finally {
+      await flaky.close()
+    }
   })
 
   it('lists sandboxes and runtimes', async () => {

@@ -1,12 +1,13 @@
 /** What people do all day: hostel.yaml, dev, top, completion; with a real server. */
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 
 import { eventually } from '../lib/functions.ts'
 import { removeData, startServer, type TestServer } from '../lib/server.ts'
-import { run, temporaryDirectory, type Run, type RunOptions } from './run.ts'
+import { hostel, run, temporaryDirectory, type Run, type RunOptions } from './run.ts'
 
 let server: TestServer
 before(async () => (server = await startServer()))
@@ -189,5 +190,63 @@ describe('hostel dev', () => {
       stop()
     }
     assert.equal((await ended).signal, 'SIGINT')
+  })
+})
+
+describe('hostel top', () => {
+  it('shows requests, errors, times and sandboxes of what was just called', async () => {
+    using directory = temporaryDirectory()
+    write(directory.path, {
+      'index.ts': "export default { fetch(request) {\n  if (request.url.endsWith('/bad')) throw new Error('bad')\n  return new Response('x') } }\n",
+    })
+    assert.equal((await cli(['deploy', directory.path, '--name', 'busy'])).code, 0)
+    for (const path of ['', 'bad', '', '']) await (await fetch(`${server.gateway}/default/busy/${path}`)).text()
+    await eventually(async () => {
+      const { stdout } = await cli(['top', '--once'])
+      assert.match(
+        stdout,
+        /^[\d.]+ requests\/s, 0 in flight, \d+ sandboxes and \d+ spares in \d+ MiB\n\nFUNCTION [\s\S]*\nbusy +0\.4 +25 % +\S+ ms +\S+ ms +0 +0 +\d +\d +\d+ MiB\n/,
+      )
+    })
+    const { functions } = JSON.parse((await cli(['top', '--json'])).stdout) as { functions: { function: string; errorShare: number }[] }
+    assert.equal(functions.find((item) => item.function === 'busy')?.errorShare, 0.25)
+  })
+})
+
+describe('completion', () => {
+  const words = async (...typed: string[]): Promise<string[]> => {
+    const { code, stdout, stderr } = await cli(['completion', 'words', '--', ...typed])
+    assert.deepEqual([code, stderr], [0, ''])
+    return stdout.split('\n').map((line) => line.split('\t')[0]!)
+  }
+
+  it('knows commands, options, and the kinds of their values', async () => {
+    assert.ok((await words('de')).includes('deploy'))
+    assert.deepEqual((await words('sandboxes', '')).slice(0, 1), ['ls'])
+    assert.ok((await words('deploy', '--')).includes('--memory'))
+    assert.ok(!(await words('deploy', '--memory', '1GiB', '--')).includes('--memory'))
+    assert.ok((await words('deploy', '--env', 'A=1', '--')).includes('--env'))
+    assert.deepEqual(await words('deploy', ''), [':dirs', ''])
+    assert.deepEqual(await words('invoke', 'x', '--file', ''), [':files', ''])
+    assert.deepEqual(await words('nonsense', ''), [''])
+  })
+
+  it('asks the server for functions and runtimes, and is silent when there is none', async () => {
+    assert.ok((await words('logs', '')).includes('busy'))
+    assert.ok((await words('invoke', '--method', 'POST', '')).includes('busy'))
+    assert.ok((await words('deploy', '--only=')).includes('--only=busy'))
+    assert.deepEqual((await words('init', '--runtime', '')).slice(0, 2), ['nodejs24', 'python3'])
+    assert.deepEqual(await words('logs', 'busy', ''), [''])
+    assert.deepEqual(await words('logs', '--api', 'http://127.0.0.1:9', '--token', 'x', ''), [''])
+  })
+
+  it('works in bash', async () => {
+    const script = `source <("$HOSTEL" completion bash); compopt() { :; }; COMP_WORDS=("$HOSTEL" logs bu); COMP_CWORD=2; _hostel; echo "\${COMPREPLY[@]}"`
+    const { stdout } = spawnSync('bash', ['-c', script], {
+      encoding: 'utf8',
+      timeout: 20_000,
+      env: { ...process.env, HOSTEL: hostel, HOSTEL_DATA: server.dataDir },
+    })
+    assert.equal(stdout, 'busy\n')
   })
 })

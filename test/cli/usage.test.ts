@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 
+import { commandTable } from '../../src/cli/program.ts'
 import { renderReference } from '../../src/cli/reference.ts'
 import { hostel, run, temporaryDirectory } from './run.ts'
 import { spawnSync } from 'node:child_process'
@@ -10,11 +11,16 @@ import { spawnSync } from 'node:child_process'
 const wrong: [string[], RegExp][] = [
   [['dploy'], /unknown command 'dploy'[\s\S]*Did you mean deploy\?/],
   [['ls', '--jsn'], /unknown option '--jsn'[\s\S]*Did you mean --json\?[\s\S]*hostel ls --help/],
-  [['rm'], /missing required argument 'name'/],
+  [['rm'], /missing required argument 'function'/],
   [['describe', 'a', 'b'], /too many arguments/],
   [['invocations'], /needs a command/],
   [['sandboxes', 'list'], /unknown command 'list'/],
   [['server', '--dta', 'x'], /unknown option '--dta'[\s\S]*Did you mean --data\?/],
+  [['deploy', '.', '--only', 'x'], /--only cannot be used here: there is no hostel\.yaml/],
+  [['deploy', '.', '--file', 'x.yaml'], /a directory and --file cannot both say/],
+  [['deploy', '.', '--prune'], /--prune needs a hostel\.yaml/],
+  [['ls', '--watch', '--json'], /--watch and --json do not go together/],
+  [['completion', 'tcsh'], /completion takes one of bash, zsh and fish/],
   [['deploy', '.', '--name', 'Not A Name'], /cannot name a function[\s\S]*Use --name not-a-name\./],
   [['deploy', '.', '--name', 'x', '--memory', '256'], /--memory takes an amount such as 256MiB/],
   [['deploy', '.', '--name', 'x', '--memory', '300MiB'], /--memory takes one of[\s\S]*512MiB/],
@@ -29,6 +35,13 @@ const wrong: [string[], RegExp][] = [
   [['invoke', 'x', '--header', 'no colon'], /--header takes NAME:VALUE/],
   [['invoke', 'x', '--header', 'a: b\r\nc: d'], /--header takes NAME:VALUE/],
 ]
+
+/** All of them, `GROUP COMMAND` too. */
+const commands: string[] = []
+for (const name of Object.keys(commandTable)) {
+  const inner = (await commandTable[name]!.load()).command().commands
+  commands.push(...(inner.length === 0 ? [name] : inner.map((command) => `${name} ${command.name()}`)))
+}
 
 describe('the command line', () => {
   for (const [args, expected] of wrong) {
@@ -47,12 +60,12 @@ describe('the command line', () => {
   })
 
   it('shows help on standard output with an example for every command', async () => {
-    for (const command of ['server', 'init', 'deploy', 'invoke', 'logs', 'ls', 'describe', 'rm', 'invocations show', 'sandboxes ls', 'runtimes ls', 'doctor']) {
+    for (const command of commands) {
       const { code, stdout, stderr } = await run([...command.split(' '), '--help'])
       assert.equal(code, 0, command)
       assert.equal(stderr, '', command)
-      assert.match(stdout, new RegExp(`Usage: hostel ${command}[\\s\\S]*Examples?:\\n  \\$ hostel ${command}`))
-      if (command !== 'server') assert.match(stdout, /--json/, command)
+      assert.match(stdout, new RegExp(`Usage: hostel ${command}[\\s\\S]*Examples?:\\n  \\$ \\S*hostel ${command}`))
+      if (!['server', 'dev', 'completion'].includes(command)) assert.match(stdout, /--json/, command)
     }
   })
 
@@ -75,6 +88,25 @@ describe('the command line', () => {
     symlinkSync('../direct', join(directory.path, 'bin', 'hostel'))
     const result = spawnSync(join(directory.path, 'bin', 'hostel'), ['--version'], { encoding: 'utf8', timeout: 20_000 })
     assert.match(result.stdout, /^\d+\.\d+\.\d+\n$/)
+  })
+
+  it('is called in hints as it was called', async () => {
+    using directory = temporaryDirectory()
+    symlinkSync(hostel, join(directory.path, 'hostel'))
+    const hintOf = (command: string, env: Record<string, string> = {}): string => {
+      const { PATH } = process.env
+      return spawnSync('sh', ['-c', `${command} init --runtime nodejs24 x; ${command} ls --nope`], {
+        cwd: directory.path,
+        encoding: 'utf8',
+        timeout: 20_000,
+        env: { PATH, ...env },
+      }).output.join('')
+    }
+    const bare = hintOf('hostel', { PATH: `${directory.path}:${process.env['PATH']}` })
+    assert.match(bare, /\n {2}hostel deploy x\n[\s\S]*`hostel ls --help`/)
+    const path = hintOf('./hostel')
+    assert.match(path, /\.\/hostel init|is there already/)
+    assert.match(path, /`\.\/hostel ls --help`/)
   })
 
   it('tells how to set up when the dependencies are not there', () => {
@@ -101,7 +133,7 @@ describe('hostel init', () => {
       using directory = temporaryDirectory()
       const first = await run(['init', '--runtime', runtime, 'shop'], { cwd: directory.path })
       assert.equal(first.code, 0, first.stderr)
-      assert.match(first.stdout, /hostel deploy shop\n {2}hostel invoke shop/)
+      assert.match(first.stdout, /hostel deploy shop\n {2}\S*hostel invoke shop/)
       const path = join(directory.path, 'shop', file)
       writeFileSync(path, 'mine')
       const second = await run(['init', '--runtime', runtime, 'shop'], { cwd: directory.path })

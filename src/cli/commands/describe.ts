@@ -9,7 +9,7 @@ const VERSIONS_SHOWN = 10
 export const command = () =>
   newCommand('describe')
     .description('Show a function: URLs, configuration of the live version, versions, and how it did in the last hour.')
-    .argument('<name>', 'the function')
+    .argument('<function>', 'the function')
     .addOption(tenantOption())
     .addOption(apiOption())
     .addOption(tokenOption())

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { findAccess } from '../../client/access.ts'
 import { ApiError, ConnectionError, NoAccess } from '../../client/errors.ts'
 import type { Check } from '../../doctor/check.ts'
+import { asCalled } from '../called.ts'
 import { apiOption, examples, jsonOption, newCommand, tokenOption } from '../command.ts'
 import { CliFailure } from '../failure.ts'
 import { harmless, print, printJson, styled } from '../output.ts'
@@ -51,5 +52,5 @@ async function serverCheck(options: { api?: string; token?: string }): Promise<C
 function show(check: Check, width: number): void {
   const mark = check.ok === true ? styled('green', 'ok  ') : check.ok === 'warn' ? styled('yellow', 'warn') : styled('red', 'FAIL')
   print(`${mark}  ${check.name.padEnd(width)}  ${harmless(check.detail)}`)
-  if (check.mend && check.ok !== true) print(`      ${styled('dim', 'mend:')} ${check.mend}`)
+  if (check.mend && check.ok !== true) print(`      ${styled('dim', 'mend:')} ${asCalled(check.mend)}`)
 }

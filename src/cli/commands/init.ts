@@ -2,6 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { basename, join, relative, resolve } from 'node:path'
 
 import { isName } from '../../functions/names.ts'
+import { called } from '../called.ts'
 import { examples, jsonOption, newCommand } from '../command.ts'
 import { CliFailure, usageFailure } from '../failure.ts'
 import { print, printJson } from '../output.ts'
@@ -41,6 +42,6 @@ export const command = () =>
       if (options.json) return printJson({ directory, runtime: options.runtime, files: [template.file] })
       const shown = relative(process.cwd(), directory)
       print(`Wrote ${join(dir, template.file)} for ${options.runtime}. Next:`)
-      print(`  hostel deploy${shown === '' ? '' : ` ${shown}`}${name === basename(directory) ? '' : ` --name ${name}`}`)
-      print(`  hostel invoke ${name}`)
+      print(`  ${called} deploy${shown === '' ? '' : ` ${shown}`}${name === basename(directory) ? '' : ` --name ${name}`}`)
+      print(`  ${called} invoke ${name}`)
     })

@@ -1,4 +1,5 @@
 import type { InvocationDetail } from '../../client/control.ts'
+import { called } from '../called.ts'
 import { apiOption, examples, jsonOption, newCommand, tenantOption, tokenOption } from '../command.ts'
 import { connect } from '../connect.ts'
 import { formatBytes, formatMs, formatTime, harmless, pairs, print, printJson, styled } from '../output.ts'
@@ -59,7 +60,7 @@ function explain(item: InvocationDetail): void {
         'log',
         item.logLines === 0
           ? 'it wrote nothing'
-          : `${item.logLines} line${item.logLines === 1 ? '' : 's'}: hostel logs ${item.function} --invocation ${item.id}`,
+          : `${item.logLines} line${item.logLines === 1 ? '' : 's'}: ${called} logs ${item.function} --invocation ${item.id}`,
       ],
     ]),
   )

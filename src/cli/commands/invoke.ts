@@ -25,9 +25,9 @@ export const command = () =>
       "Call a function through the gateway. The answer's body goes to standard output as it comes; status, invocation and times go to\n" +
         'standard error. An event handler gets the data as its event, unless --method, --path or a content type asks for plain HTTP.',
     )
-    .argument('<name>', 'the function, or function:alias-or-version')
+    .argument('<function>', 'the function, or function:alias-or-version')
     .option('-d, --data <text>', 'body to send')
-    .option('--file <path>', 'file to send as the body; - is standard input')
+    .option('--file <file>', 'file to send as the body; - is standard input')
     .option('-X, --method <method>', 'HTTP method (default: GET, or POST with a body)')
     .option('--path <path>', 'path and query that the function sees (default: /)')
     .option('-H, --header <name:value>', 'header to send; may be repeated', collect)

@@ -8,7 +8,7 @@ import { withSuggestion } from '../suggest.ts'
 export const command = () =>
   newCommand('logs')
     .description('Show what a function wrote, oldest first: time, invocation, level, text. --json prints one JSON object a line.')
-    .argument('<name>', 'the function')
+    .argument('<function>', 'the function')
     .option('--since <time>', 'only lines younger than this: 30s, 10m, 2h')
     .option('--invocation <id>', 'only lines of this invocation')
     .option('-f, --follow', 'stay and show lines as they come; Ctrl-C ends it')

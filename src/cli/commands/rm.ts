@@ -8,7 +8,7 @@ import { withSuggestion } from '../suggest.ts'
 export const command = () =>
   newCommand('rm')
     .description('Remove a function with all its versions. Asks first on a terminal; elsewhere --yes is needed. There is no way back.')
-    .argument('<name>', 'the function')
+    .argument('<function>', 'the function')
     .option('-y, --yes', 'do not ask')
     .addOption(tenantOption())
     .addOption(apiOption())

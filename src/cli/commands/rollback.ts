@@ -10,7 +10,7 @@ export const command = () =>
       'Make the version that was live before live again, or the one given. Without --to it goes back by what was live, not by number, and ' +
         'the next rollback goes further back. Answers once that version has a warm sandbox; requests on the other one finish there.',
     )
-    .argument('<name>', 'the function')
+    .argument('<function>', 'the function')
     .option('--to <version>', 'number of the version to make live')
     .addOption(tenantOption())
     .addOption(apiOption())

@@ -1,6 +1,8 @@
+import type { Sandbox } from '../../client/control.ts'
 import { apiOption, examples, jsonOption, newCommand, tenantOption, tokenOption } from '../command.ts'
 import { connect } from '../connect.ts'
-import { formatAge, formatBytes, note, print, printJson, table } from '../output.ts'
+import { formatAge, formatBytes, printJson, table } from '../output.ts'
+import { show, watchOption } from '../watching.ts'
 
 const ls = () =>
   newCommand('ls')
@@ -9,37 +11,42 @@ const ls = () =>
     .addOption(tenantOption())
     .addOption(apiOption())
     .addOption(tokenOption())
+    .addOption(watchOption())
     .addOption(jsonOption())
-    .addHelpText('after', examples('sandboxes ls'))
+    .addHelpText('after', examples('sandboxes ls', 'sandboxes ls --watch'))
     .action(async (options) => {
-      const sandboxes = await connect(options).client.sandboxes(options.tenant)
-      if (options.json) return printJson({ sandboxes })
-      if (sandboxes.length === 0) return note('There are no sandboxes now.')
-      const columns = [
-        { title: 'ID', right: true },
-        { title: 'STATE' },
-        { title: 'FUNCTION' },
-        { title: 'VERSION', right: true },
-        { title: 'RUNTIME' },
-        { title: 'ISOLATION' },
-        { title: 'MEMORY', right: true },
-        { title: 'BUSY', right: true },
-        { title: 'SERVED', right: true },
-        { title: 'STARTED' },
-      ]
-      const rows = sandboxes.map((item) => [
-        String(item.sandbox),
-        item.state,
-        item.function ?? '-',
-        item.version === null ? '-' : String(item.version),
-        item.runtime,
-        item.isolation,
-        `${item.memoryBytes === null ? '?' : formatBytes(item.memoryBytes)} of ${item.memoryMiB} MiB`,
-        String(item.inFlight),
-        String(item.invocations),
-        formatAge(item.startedAtMs),
-      ])
-      print(table(columns, rows))
+      const { client } = connect(options)
+      if (options.json && !options.watch) return printJson({ sandboxes: await client.sandboxes(options.tenant) })
+      await show(async () => render(await client.sandboxes(options.tenant)), options)
     })
+
+function render(sandboxes: Sandbox[]): string {
+  if (sandboxes.length === 0) return 'There are no sandboxes now.'
+  const columns = [
+    { title: 'ID', right: true },
+    { title: 'STATE' },
+    { title: 'FUNCTION' },
+    { title: 'VERSION', right: true },
+    { title: 'RUNTIME' },
+    { title: 'ISOLATION' },
+    { title: 'MEMORY', right: true },
+    { title: 'BUSY', right: true },
+    { title: 'SERVED', right: true },
+    { title: 'STARTED' },
+  ]
+  const rows = sandboxes.map((item) => [
+    String(item.sandbox),
+    item.state,
+    item.function ?? '-',
+    item.version === null ? '-' : String(item.version),
+    item.runtime,
+    item.isolation,
+    `${item.memoryBytes === null ? '?' : formatBytes(item.memoryBytes)} of ${item.memoryMiB} MiB`,
+    String(item.inFlight),
+    String(item.invocations),
+    formatAge(item.startedAtMs),
+  ])
+  return table(columns, rows)
+}
 
 export const command = () => newCommand('sandboxes').description('See the isolated running copies of functions.').addCommand(ls())

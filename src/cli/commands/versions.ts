@@ -13,7 +13,7 @@ const ls = () =>
     .description(
       `List the versions of a function, newest first, with the aliases that point at them. The ${limits.versionsPerFunctionMax} newest are kept, and those that an alias needs.`,
     )
-    .argument('<name>', 'the function')
+    .argument('<function>', 'the function')
     .addOption(tenantOption())
     .addOption(apiOption())
     .addOption(tokenOption())
@@ -48,7 +48,7 @@ const show = () =>
   newCommand('show')
     .summary('show one version of a function')
     .description('Show the configuration of one version of a function. Values of environment variables are not given back.')
-    .argument('<name>', 'the function')
+    .argument('<function>', 'the function')
     .argument('<version>', 'number of the version')
     .addOption(tenantOption())
     .addOption(apiOption())
@@ -80,7 +80,7 @@ const rm = () =>
   newCommand('rm')
     .summary('remove a version that no alias needs')
     .description('Remove a version that no alias needs. Asks first on a terminal; elsewhere --yes is needed. There is no way back.')
-    .argument('<name>', 'the function')
+    .argument('<function>', 'the function')
     .argument('<version>', 'number of the version')
     .option('-y, --yes', 'do not ask')
     .addOption(tenantOption())
