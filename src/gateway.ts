@@ -70,7 +70,7 @@ function start(settings: ChildSettings): { attach(socket: Socket): void; stop(wi
 
   // Until the table is there, the kernel keeps connections waiting.
   void control.firstTable(limits.firstRoutesTimeoutMs).then(() => {
-    if (!draining) edge.listen({ fd: LISTENING_FD }, () => process.send!({ type: 'ready' }))
+    if (!draining) edge.server.listen({ fd: LISTENING_FD }, () => process.send!({ type: 'ready' }))
   })
 
   return {
@@ -78,9 +78,9 @@ function start(settings: ChildSettings): { attach(socket: Socket): void; stop(wi
     async stop(withinMs) {
       const until = Date.now() + withinMs
       draining = true
-      edge.close()
+      edge.drain()
       await inFlight.drained(withinMs * (1 - STOP_RESERVE))
-      edge.closeAllConnections()
+      edge.end()
       await scheduler.stop(Math.max(0, until - Date.now()))
       await reports.flush(Math.max(0, until - Date.now()))
     },

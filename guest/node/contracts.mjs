@@ -1,11 +1,12 @@
 /** How the two contracts are called, and what becomes of what they return. */
 import { isUnusable, streamOf } from './fetch/body.mjs'
 import { listOf } from './fetch/headers.mjs'
-import { incomingRequest } from './fetch/request.mjs'
-import { isResponse, responseState } from './fetch/response.mjs'
+import { incomingRequest, isRequest } from './fetch/request.mjs'
+import { isResponse, responseState, switchingResponse } from './fetch/response.mjs'
 import { errorText } from './errors.mjs'
 import { collectEvent, eventAnswer, eventContext, httpAnswer, httpEvent } from './event.mjs'
 import { context, levels, log } from './logs.mjs'
+import { makeSocket } from './websocket.mjs'
 
 /**
  * The version in this sandbox, as SPECIALISE named it.
@@ -26,6 +27,7 @@ export function makeRunner(code, version) {
 function failed(invocation, error, kind = 'handler') {
   // After CANCEL a handler mostly fails because of it, and its owner knows already.
   if (!invocation.hasEnded) log(levels.error, errorText(error))
+  upgrading.get(invocation)?.socket.abandon()
   invocation.release()
   invocation.fail(error, kind)
 }
@@ -44,10 +46,13 @@ function fetchRunner(handler, version) {
     let result
     try {
       if (invocation.meta.event) throw new TypeError('this function answers HTTP requests (it exports fetch), not events')
-      const request = incomingRequest(method, url, headers, invocation.body, () => invocation.signal())
+      // What comes behind a handshake is no body of the request.
+      const body = invocation.meta.upgrade ? null : invocation.body
+      const request = incomingRequest(method, url, headers, body, () => invocation.signal())
       const ctx = {
         waitUntil: (/** @type {unknown} */ promise) => invocation.waitUntil(promise),
         getRemainingTimeInMillis: () => invocation.remainingMs(),
+        upgradeWebSocket: (/** @type {unknown} */ asked, /** @type {{} | undefined} */ options) => upgradeWebSocket(invocation, asked, options),
         invocationId: invocation.meta.id,
         function: description,
       }
@@ -67,8 +72,38 @@ function fetchRunner(handler, version) {
   }
 }
 
+/** Sockets whose answer is not returned yet. @type {WeakMap<Invocation, { response: unknown, socket: import('./websocket.mjs').WebSocket, start: (raw: import('./websocket.mjs').Raw) => void }>} */
+const upgrading = new WeakMap()
+
+/** @param {Invocation} invocation @param {unknown} request @param {{} | undefined} options */
+function upgradeWebSocket(invocation, request, options) {
+  if (!isRequest(request)) throw new TypeError('upgradeWebSocket takes the request')
+  if (invocation.meta.upgrade !== 'websocket') throw new TypeError('the request does not ask for a WebSocket')
+  if (upgrading.has(invocation)) throw new TypeError('the request has been upgraded already')
+  const { socket, headers, start } = makeSocket(request, options)
+  const response = switchingResponse(headers)
+  upgrading.set(invocation, { response, socket, start })
+  return { socket, response }
+}
+
+/** @param {Invocation} invocation @param {unknown} response @returns {boolean} whether it was the one that accepts a WebSocket */
+function startSocket(invocation, response) {
+  const upgrade = upgrading.get(invocation)
+  if (upgrade === undefined) return false
+  if (upgrade.response !== response) {
+    upgrade.socket.abandon()
+    return false
+  }
+  const raw = invocation.answerUpgrade(listOf(responseState(response).headers))
+  invocation.release()
+  if (raw === null) upgrade.socket.abandon()
+  else upgrade.start(raw)
+  return true
+}
+
 /** @param {Invocation} invocation @param {string} method @param {unknown} response */
 function answerResponse(invocation, method, response) {
+  if (invocation.meta.upgrade && startSocket(invocation, response)) return
   let parts
   try {
     parts = isResponse(response) ? ownParts(/** @type {any} */ (response)) : foreignParts(response)
@@ -132,6 +167,7 @@ function eventRunner(handler, version) {
     })
   }
   return async (invocation, method, url, headers) => {
+    if (invocation.meta.upgrade) return refuse(invocation, 501, 'This function handles events, not WebSockets.')
     const bare = invocation.meta.event === true
     let result
     try {

@@ -97,7 +97,7 @@ export class Invocation {
   #onEnd = null
   #deadline
 
-  /** @param {number} stream @param {{ id: string, deadlineMs: number, traceparent?: string, event?: true }} meta @param {boolean} hasBody */
+  /** @param {number} stream @param {{ id: string, deadlineMs: number, traceparent?: string, event?: true, upgrade?: 'websocket' }} meta @param {boolean} hasBody */
   constructor(stream, meta, hasBody) {
     this.stream = stream
     this.meta = meta
@@ -206,6 +206,18 @@ export class Invocation {
     }
     send(types.RESPONSE_BODY, this.#last(), this.stream, body)
     this.#afterLast()
+  }
+
+  /**
+   * The answer that makes the connection a WebSocket: both bodies are its bytes from here on.
+   * @param {string[]} headers @returns {import('./websocket.mjs').Raw | null} null when the answer has ended already
+   */
+  answerUpgrade(headers) {
+    const { body } = this
+    const head = this.#ended || body === null ? null : this.#head(101, headers)
+    if (body === null || head === null) return null
+    send(types.RESPONSE_HEAD, 0, this.stream, head)
+    return { read: () => body.read(), write: (bytes) => this.#write(bytes), end: () => this.#end() }
   }
 
   /** An answer whose body comes in chunks. @param {number} status @param {string[]} headers @param {ReadableStream} stream */

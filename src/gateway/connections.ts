@@ -1,11 +1,19 @@
 /** What is known of a client's connection while it lives: the calls in hand on it, and where it comes from. */
 import type { Socket } from 'node:net'
 
-import type { HttpCaller } from './exchange.ts'
+import type { HostelError } from '../errors.ts'
+
+/** A call as its connection sees it. */
+export interface ConnectionCall {
+  /** The connection is gone, or is about to be for this reason. */
+  gone(reason?: HostelError): void
+  /** Whether bytes of its answer may have left already. */
+  readonly begunAnswer: boolean
+}
 
 export interface Connection {
   /** Several with pipelining. */
-  readonly calls: Set<HttpCaller>
+  readonly calls: Set<ConnectionCall>
   /** The client's address, IPv4 in its plain spelling. */
   readonly remoteAddress: string
 }
@@ -16,7 +24,7 @@ type Known = Socket & { [key]?: Connection }
 /** Watches a new connection: when it goes, so do its calls. */
 export function watchConnection(socket: Socket): void {
   const address = socket.remoteAddress ?? ''
-  const calls = new Set<HttpCaller>()
+  const calls = new Set<ConnectionCall>()
   ;(socket as Known)[key] = { calls, remoteAddress: address.startsWith('::ffff:') ? address.slice(7) : address }
   // One listener per connection: the answer objects of pipelined requests hear nothing of its end, and one per request costs more.
   socket.once('close', () => {

@@ -12,7 +12,9 @@ export interface RequestFields {
   contentLength: number | null
   contentType: string | null
   serviceWorker: boolean
-  webSocket: boolean
+  /** `Sec-WebSocket-Key`, if there is just one. */
+  webSocketKey: string | null
+  webSocketVersion: string | null
 }
 
 /** About one connection only, whoever lists them. */
@@ -31,7 +33,16 @@ const hopByHop = new Set([
 /** @throws HostelError `malformed_request`, `headers_too_large` */
 export function readRequestFields(raw: string[]): RequestFields {
   if (raw.length > limits.requestHeadMaxFields * 2) throw new HostelError('headers_too_large', `more than ${limits.requestHeadMaxFields} header fields`)
-  const fields: RequestFields = { host: '', headers: [], hasBody: false, contentLength: null, contentType: null, serviceWorker: false, webSocket: false }
+  const fields: RequestFields = {
+    host: '',
+    headers: [],
+    hasBody: false,
+    contentLength: null,
+    contentType: null,
+    serviceWorker: false,
+    webSocketKey: null,
+    webSocketVersion: null,
+  }
   const { headers } = fields
   let hosts = 0
   let connection = ''
@@ -60,8 +71,12 @@ export function readRequestFields(raw: string[]): RequestFields {
       case 'service-worker':
         fields.serviceWorker = true
         break
-      case 'upgrade':
-        fields.webSocket ||= /(^|,)\s*websocket\s*(,|\/|$)/i.test(value)
+      case 'sec-websocket-key':
+        // Two of them fit no pattern.
+        fields.webSocketKey = fields.webSocketKey === null ? value : ''
+        break
+      case 'sec-websocket-version':
+        fields.webSocketVersion ??= value
         break
     }
     // Host is added again with the forwarding fields; Expect is between the client and us.

@@ -5,7 +5,7 @@ import type { Socket } from 'node:net'
 
 import { HostelError } from '../errors.ts'
 import { newInvocationId } from '../invocations/ids.ts'
-import type { InvocationServices } from '../invocations/invocation.ts'
+import type { Call, InvocationServices } from '../invocations/invocation.ts'
 import { invoke } from '../invocations/invocation.ts'
 import { limits } from '../limits.ts'
 import type { Logger } from '../telemetry/logger.ts'
@@ -17,6 +17,7 @@ import type { RequestFields } from './headers.ts'
 import { readRequestFields } from './headers.ts'
 import { rawProblem, sendProblem } from './problem.ts'
 import type { RoutingTable } from './routes.ts'
+import { checkHandshake, UpgradeCaller, wantsWebSocket } from './upgrade.ts'
 
 /** A POST with this content type brings the event itself. */
 const EVENT_CONTENT_TYPE = 'application/vnd.hostel.event+json'
@@ -31,57 +32,99 @@ export interface EdgeOptions {
   isDraining(): boolean
 }
 
-/** The server, not yet listening. */
-export function createEdge(options: EdgeOptions): Server {
+/** The HTTP edge of a gateway. */
+export interface Edge {
+  /** Not yet listening. */
+  server: Server
+  /** Takes no more connections; those with a WebSocket are asked to end. */
+  drain(): void
+  /** Cuts what is still open. */
+  end(): void
+}
+
+export function createEdge(options: EdgeOptions): Edge {
   const { table, services, logger } = options
   let rules: HostRules | undefined
+  /** Node does not count these among its connections any more. */
+  const upgraded = new Set<UpgradeCaller>()
+
+  /** What is to be called, and how. @throws HostelError */
+  const accept = (
+    req: IncomingMessage,
+    id: string,
+    isUpgrade: boolean,
+  ): { call: Call; fields: RequestFields; cookieHost: string | null; bodyMaxBytes: number } => {
+    rules ??= options.hostRules(server)
+    const connection = connectionOf(req.socket)
+    if (connection.calls.size >= limits.pipelinedRequestsMax)
+      throw new HostelError('too_many_requests', `more than ${limits.pipelinedRequestsMax} requests at once on one connection`, { retryAfterSeconds: 1 })
+    const fields = readRequestFields(req.rawHeaders)
+    if (isUpgrade) checkHandshake(req, fields, connection)
+    const address = parseAddress(req.url!, fields.host, rules)
+    refuseUnsupported(req, fields, address)
+    if (!table.filled) throw new HostelError('unavailable', undefined, { retryAfterSeconds: 1 })
+    const version = table.find(address)
+    if (isUpgrade && version.contract === 'event') throw new HostelError('not_supported', 'this function handles events; WebSockets need a fetch handler')
+    const isEvent = req.method === 'POST' && fields.contentType !== null && mediaType(fields.contentType) === EVENT_CONTENT_TYPE
+    const bodyMaxBytes = isEvent || version.contract === 'event' ? limits.eventMaxBytes : limits.requestBodyMaxBytes
+    if (fields.contentLength !== null && fields.contentLength > bodyMaxBytes)
+      throw new HostelError('request_too_large', `the body has ${fields.contentLength} bytes, ${bodyMaxBytes} are taken`)
+    addForwarding(fields, address, connection.remoteAddress)
+    if (isUpgrade) fields.headers.push('connection', 'Upgrade', 'upgrade', 'websocket')
+    const call: Call = {
+      id,
+      version,
+      method: req.method!,
+      url: `http://${address.host}${address.path}`,
+      path: address.path,
+      headers: fields.headers,
+      isEvent,
+      hasBody: isUpgrade || fields.hasBody,
+    }
+    if (isUpgrade) call.upgrade = 'websocket'
+    return { call, fields, cookieHost: address.prefix === null ? address.hostname : null, bodyMaxBytes }
+  }
+
+  const knownError = (error: unknown, id: string): HostelError => {
+    const known = error instanceof HostelError ? error : new HostelError('internal')
+    if (known.code === 'internal') logger.error({ err: error, invocation: id }, 'a request could not be handled')
+    return known
+  }
 
   const onRequest = (req: IncomingMessage, res: ServerResponse, expectsContinue: boolean): void => {
     const id = newInvocationId()
     try {
-      rules ??= options.hostRules(server)
-      const connection = connectionOf(req.socket)
-      if (connection.calls.size >= limits.pipelinedRequestsMax)
-        throw new HostelError('too_many_requests', `more than ${limits.pipelinedRequestsMax} requests at once on one connection`, { retryAfterSeconds: 1 })
-      const fields = readRequestFields(req.rawHeaders)
-      const address = parseAddress(req.url!, fields.host, rules)
-      refuseUnsupported(req, fields, address)
-      if (!table.filled) throw new HostelError('unavailable', undefined, { retryAfterSeconds: 1 })
-      const version = table.find(address)
-      const isEvent = req.method === 'POST' && fields.contentType !== null && mediaType(fields.contentType) === EVENT_CONTENT_TYPE
-      const bodyMaxBytes = isEvent || version.contract === 'event' ? limits.eventMaxBytes : limits.requestBodyMaxBytes
-      if (fields.contentLength !== null && fields.contentLength > bodyMaxBytes)
-        throw new HostelError('request_too_large', `the body has ${fields.contentLength} bytes, ${bodyMaxBytes} are taken`)
-      addForwarding(fields, address, connection.remoteAddress)
-      const cookieHost = address.prefix === null ? address.hostname : null
-      const caller = new HttpCaller(req, res, connection, {
+      const { call, fields, cookieHost, bodyMaxBytes } = accept(req, id, false)
+      const { hasBody } = fields
+      const caller = new HttpCaller(req, res, connectionOf(req.socket), {
         id,
-        hasBody: fields.hasBody,
+        hasBody,
         bodyMaxBytes,
         expectsContinue,
         cookieHost,
         isDraining: options.isDraining,
       })
-      invoke(
-        services,
-        {
-          id,
-          version,
-          method: req.method!,
-          url: `http://${address.host}${address.path}`,
-          path: address.path,
-          headers: fields.headers,
-          isEvent,
-          hasBody: fields.hasBody,
-        },
-        caller,
-      )
+      invoke(services, call, caller)
     } catch (error) {
-      const known = error instanceof HostelError ? error : new HostelError('internal')
-      if (known.code === 'internal') logger.error({ err: error, invocation: id }, 'a request could not be handled')
+      const known = knownError(error, id)
       if (res.headersSent) req.socket.destroy()
       else sendProblem(res, known, id, options.isDraining())
       res.once('finish', () => discardBody(req))
+    }
+  }
+
+  const onUpgrade = (req: IncomingMessage, head: Buffer): void => {
+    const id = newInvocationId()
+    const connection = connectionOf(req.socket)
+    try {
+      const { call, fields, cookieHost } = accept(req, id, true)
+      const callOptions = { id, hasBody: false, bodyMaxBytes: 0, expectsContinue: false, cookieHost, isDraining: () => true }
+      const caller = new UpgradeCaller(req, head, connection, callOptions, fields.webSocketKey!)
+      upgraded.add(caller)
+      req.socket.once('close', () => upgraded.delete(caller))
+      invoke(services, call, caller)
+    } catch (error) {
+      refuseConnection(req.socket, knownError(error, id))
     }
   }
 
@@ -95,6 +138,7 @@ export function createEdge(options: EdgeOptions): Server {
     // Answered by us, as every other error.
     requireHostHeader: false,
     optimizeEmptyRequests: true,
+    shouldUpgradeCallback: wantsWebSocket,
   })
   server.maxConnections = limits.connectionsMax
   server.on('connection', watchConnection)
@@ -103,15 +147,24 @@ export function createEdge(options: EdgeOptions): Server {
   server.on('checkExpectation', (_req, res) =>
     sendProblem(res, new HostelError('malformed_request', 'Expect takes only 100-continue'), newInvocationId(), true),
   )
+  server.on('upgrade', (req, _socket, head) => onUpgrade(req, head))
   server.on('connect', (_req, socket) => refuseConnection(socket as Socket, new HostelError('not_supported', 'CONNECT is not supported')))
   server.on('clientError', onClientError)
-  return server
+  return {
+    server,
+    drain() {
+      server.close()
+      for (const caller of upgraded) caller.endSoftly()
+    },
+    end() {
+      server.closeAllConnections()
+      for (const caller of upgraded) caller.cut()
+    },
+  }
 }
 
 /** @throws HostelError `not_supported` */
 function refuseUnsupported(req: IncomingMessage, fields: RequestFields, address: Address): void {
-  // Other offers to upgrade (h2c, which some clients always make) may be ignored; a WebSocket client could do nothing with an ordinary answer.
-  if (fields.webSocket) throw new HostelError('not_supported', 'WebSocket is not supported yet')
   if (req.method === 'TRACE') throw new HostelError('not_supported', 'TRACE is not supported')
   // Its scope would cover the other functions at this host.
   if (fields.serviceWorker && address.prefix !== null)

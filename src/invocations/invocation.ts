@@ -24,6 +24,8 @@ export interface Call {
   /** The body is itself the event for an event handler. */
   isEvent: boolean
   hasBody: boolean
+  /** The client asks to turn its connection into another protocol's. There is a body then: what the client sends from there on. */
+  upgrade?: 'websocket'
 }
 
 /**
@@ -64,14 +66,15 @@ export class Invocation implements ExchangeSink, AcquireOptions {
   readonly services: InvocationServices
   readonly startedAtMs = Date.now()
   readonly startedAt = performance.now()
-  readonly deadlineAtMs: number
-  readonly deadline: NodeJS.Timeout
+  deadlineAtMs: number
+  deadline: NodeJS.Timeout
   acquiredAt = 0
   answeredAt = 0
   lease: Lease | null = null
   exchange: Exchange | null = null
   /** The caller has its answer, whole or broken off, or wants none any more. */
   answerOver = false
+  isUpgraded = false
   /** The caller has been told of a failure; nothing else will be. */
   failing = false
   /** The place in the sandbox is given back, or there was none. */
@@ -111,6 +114,12 @@ export class Invocation implements ExchangeSink, AcquireOptions {
   /** So many bytes of the answer have left. */
   taken(bytes: number): void {
     this.exchange?.grant(bytes)
+  }
+
+  /** The connection has become another protocol's: the deadline was for the answer, this one is for the connection. */
+  upgraded(withinMs: number): void {
+    this.isUpgraded = true
+    this.extend(withinMs)
   }
 
   /** The answer has left with this status, whole or (after `answerFailed`) broken off. */
@@ -165,6 +174,13 @@ export class Invocation implements ExchangeSink, AcquireOptions {
   }
 
   // Both.
+
+  extend(withinMs: number): void {
+    clearTimeout(this.deadline)
+    this.deadlineAtMs = Date.now() + withinMs
+    this.deadline = setTimeout(expire, withinMs, this)
+    this.lease?.extend(this.deadlineAtMs)
+  }
 
   /** The first cause is the one that explains; what follows from it (a cancelled exchange, a closed connection) is not. */
   blame(error: HostelError, guest?: GuestError): void {
@@ -230,7 +246,12 @@ function forward(invocation: Invocation, lease: Lease): void {
     invocation.settled()
     return
   }
-  const meta = { id: call.id, deadlineMs: Math.max(1, invocation.deadlineAtMs - Date.now()), ...(call.isEvent && { event: true as const }) }
+  const meta = {
+    id: call.id,
+    deadlineMs: Math.max(1, invocation.deadlineAtMs - Date.now()),
+    ...(call.isEvent && { event: true as const }),
+    ...(call.upgrade && { upgrade: call.upgrade }),
+  }
   try {
     invocation.exchange = lease.exchange({ method: call.method, url: call.url, headers: call.headers, meta, endStream: !call.hasBody }, invocation)
   } catch (error) {
@@ -262,6 +283,8 @@ function endAnswer(invocation: Invocation): void {
   invocation.answerOver = true
   invocation.answeredAt = performance.now()
   if (invocation.exchangeOver) settle(invocation)
+  // What goes on after a connection has as long as after an answer.
+  else if (invocation.isUpgraded) invocation.extend(invocation.call.version.timeoutMs)
 }
 
 /** All is over: the record is written, what is held is let go. */

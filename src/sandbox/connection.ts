@@ -145,7 +145,7 @@ export class Connection {
   exchange(head: RequestHead, sink: ExchangeSink): GuestStream {
     if (this.state !== 'open' && this.state !== 'specialising') throw new HostelError('unavailable', 'the sandbox is gone')
     const id = this.nextStream
-    const stream = new GuestStream(id, head.meta.id, sink, head.endStream, this.outbox, this.onStreamSettled)
+    const stream = new GuestStream(id, head, sink, this.outbox, this.onStreamSettled)
     try {
       this.outbox.frame(frameTypes.REQUEST_HEAD, head.endStream ? frameFlags.END : 0, id, JSON.stringify([head.method, head.url, head.headers, head.meta]))
     } catch (error) {

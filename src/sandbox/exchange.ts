@@ -23,7 +23,7 @@ export interface RequestHead {
  * inside `Lease.exchange` itself, so that the caller has the exchange in hand first.
  */
 export interface ExchangeSink {
-  /** Status 200–599; names and values fit RFC 9110's grammar, names in lower case. */
+  /** Status 200–599, or 101 where `meta.upgrade` asked for it; names and values fit RFC 9110's grammar, names in lower case. */
   head(status: number, headers: FlatHeaders): void
   /** The bytes are the sink's to keep. The guest may have `limits.streamWindowBytes` that were not granted back under way, never more: that bounds what a sink holds. */
   body(chunk: Buffer): void

@@ -56,6 +56,8 @@ export interface RequestMeta {
   deadlineMs: number
   traceparent?: string
   event?: true
+  /** The client asks to go over to this protocol: a head of status 101 turns both bodies into its bytes. */
+  upgrade?: 'websocket'
 }
 
 /** Payload of INIT_FAILED and RESPONSE_ERROR, as a shim claims it. */

@@ -2,7 +2,7 @@
 import { HostelError } from '../errors.ts'
 import type { ErrorCode } from '../errors.ts'
 import { limits } from '../limits.ts'
-import type { Exchange, ExchangeSink } from './exchange.ts'
+import type { Exchange, ExchangeSink, RequestHead } from './exchange.ts'
 import type { LogOwner } from './log-intake.ts'
 import type { Outbox } from './outbox.ts'
 import { frameFlags, frameTypes, ProtocolViolation } from './protocol.ts'
@@ -33,6 +33,7 @@ export class GuestStream implements Exchange, LogOwner {
   cancelled = false
   answerEnded = false
   settled = false
+  private readonly mayUpgrade: boolean
   private readonly outbox: Outbox
   private readonly onSettled: (stream: GuestStream) => void
 
@@ -44,6 +45,7 @@ export class GuestStream implements Exchange, LogOwner {
   private owesDrain = false
 
   private headSeen = false
+  private upgraded = false
   private responseBytes = 0
   /** What the guest may still send. */
   private receiveCreditBytes: number = limits.streamWindowBytes
@@ -56,13 +58,14 @@ export class GuestStream implements Exchange, LogOwner {
   private joined: Buffer | null = null
   private joinedBytes = 0
 
-  constructor(id: number, invocation: string, sink: ExchangeSink, endStream: boolean, outbox: Outbox, onSettled: (stream: GuestStream) => void) {
+  constructor(id: number, head: RequestHead, sink: ExchangeSink, outbox: Outbox, onSettled: (stream: GuestStream) => void) {
     this.id = id
-    this.invocation = invocation
+    this.invocation = head.meta.id
     this.sink = sink
+    this.mayUpgrade = head.meta.upgrade !== undefined
     this.outbox = outbox
     this.onSettled = onSettled
-    this.requestEnded = this.endSent = endStream
+    this.requestEnded = this.endSent = head.endStream
   }
 
   write(chunk: Buffer): boolean {
@@ -133,7 +136,10 @@ export class GuestStream implements Exchange, LogOwner {
     switch (type) {
       case frameTypes.RESPONSE_HEAD:
         this.receiveHead(payload)
-        if (flags & frameFlags.END) this.endAnswer()
+        if (flags & frameFlags.END) {
+          if (this.upgraded) throw new ProtocolViolation('a head of status 101 with END')
+          this.endAnswer()
+        }
         break
       case frameTypes.RESPONSE_BODY:
         this.receiveBody(payload)
@@ -159,8 +165,9 @@ export class GuestStream implements Exchange, LogOwner {
   private receiveHead(payload: Buffer): void {
     if (this.answerEnded) throw new ProtocolViolation('a head after the end of the answer')
     if (this.headSeen) throw new ProtocolViolation('a head after a head')
-    const { status, headers } = parseResponseHead(payload)
+    const { status, headers } = parseResponseHead(payload, this.mayUpgrade)
     this.headSeen = true
+    this.upgraded = status === 101
     if (!this.cancelled) this.sink.head(status, headers)
   }
 
@@ -171,7 +178,8 @@ export class GuestStream implements Exchange, LogOwner {
     if (this.receiveCreditBytes < 0) throw new ProtocolViolation('more body than credit')
     if (this.cancelled || payload.length === 0) return
     this.responseBytes += payload.length
-    if (this.responseBytes > limits.responseBodyMaxBytes) {
+    // What is no answer any more is bounded in time, not in bytes.
+    if (this.responseBytes > limits.responseBodyMaxBytes && !this.upgraded) {
       this.sink.failed(new HostelError('response_too_large', `the answer is over ${limits.responseBodyMaxBytes} bytes`))
       this.cancel('disconnect')
       return

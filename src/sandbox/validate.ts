@@ -35,12 +35,12 @@ export function parseSpecialised(payload: Buffer): Contract {
   return contract
 }
 
-/** Statuses are 200–599: interim answers (1xx) are not a function's to give. */
-export function parseResponseHead(payload: Buffer): ResponseHead {
+/** Statuses are 200–599: interim answers (1xx) are not a function's to give, but for the 101 of a request that asks for it. */
+export function parseResponseHead(payload: Buffer, mayUpgrade: boolean): ResponseHead {
   const value = parseJson(payload, 'RESPONSE_HEAD')
   if (!Array.isArray(value) || value.length !== 2) throw new ProtocolViolation('RESPONSE_HEAD is not [status, headers]')
   const [status, headers] = value as [unknown, unknown]
-  if (typeof status !== 'number' || !Number.isInteger(status) || status < 200 || status > 599)
+  if (typeof status !== 'number' || !Number.isInteger(status) || ((status < 200 || status > 599) && !(status === 101 && mayUpgrade)))
     throw new ProtocolViolation('the status is no whole number from 200 to 599')
   if (!Array.isArray(headers) || headers.length % 2 !== 0) throw new ProtocolViolation('the headers are no list of names and values')
   if (headers.length > 2 * limits.responseHeadMaxFields) throw new ProtocolViolation(`the head has more than ${limits.responseHeadMaxFields} fields`)

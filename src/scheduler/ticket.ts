@@ -23,7 +23,7 @@ export interface TicketOffice {
 }
 
 export class Ticket implements Lease, ExchangeSink {
-  readonly deadlineAtMs: number
+  deadlineAtMs: number
   place: Sandbox
   settledInGuest = false
   /** Its handler goes on after its deadline. */
@@ -61,6 +61,10 @@ export class Ticket implements Lease, ExchangeSink {
     if (this.place.state === 'ending') this.searchAgain()
     else this.open(head)
     return new TicketExchange(this)
+  }
+
+  extend(deadlineAtMs: number): void {
+    this.deadlineAtMs = deadlineAtMs
   }
 
   note(text: string): void {

@@ -15,6 +15,8 @@ export interface Lease {
   readonly start: StartKind
   /** Starts the exchange; once. */
   exchange(head: RequestHead, sink: ExchangeSink): Exchange
+  /** The invocation has another deadline from here on: it has become a connection of its own, or that has ended. */
+  extend(deadlineAtMs: number): void
   /** Writes Hostel's own word on this invocation into its log (`system`), also after its end. */
   note(text: string): void
   /** Gives an unused place back. Does nothing once an exchange has been started, or the second time. */

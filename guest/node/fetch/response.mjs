@@ -140,6 +140,11 @@ function own(state) {
   return new Response(OWN, state)
 }
 
+/** The answer that accepts a WebSocket, which no constructor makes. @param {string[]} headers */
+export function switchingResponse(headers) {
+  return own({ type: 'default', status: 101, statusText: '', headers: fromList(headers, 'none'), body: null })
+}
+
 /** Web IDL's `unsigned short`. @param {any} value */
 function toShort(value) {
   const number = Math.trunc(+value)

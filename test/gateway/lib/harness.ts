@@ -24,6 +24,8 @@ export interface TestGateway {
   recorded(count: number): Promise<InvocationRecord[]>
   inFlight(): number
   setDraining(): void
+  /** As the server's stop does. */
+  drain(): void
   [Symbol.asyncDispose](): Promise<void>
 }
 
@@ -73,8 +75,8 @@ export async function startGateway(
       refusal: () => (draining ? new HostelError('shutting_down', undefined, { retryAfterSeconds: 1 }) : null),
     },
   })
-  await new Promise<void>((resolve) => edge.listen(0, '127.0.0.1', resolve))
-  const { port } = edge.address() as AddressInfo
+  await new Promise<void>((resolve) => edge.server.listen(0, '127.0.0.1', resolve))
+  const { port } = edge.server.address() as AddressInfo
   return {
     port,
     url: `http://127.0.0.1:${port}/default/hello`,
@@ -95,9 +97,10 @@ export async function startGateway(
     setDraining() {
       draining = true
     },
+    drain: edge.drain,
     async [Symbol.asyncDispose]() {
-      edge.closeAllConnections()
-      await new Promise((resolve) => edge.close(resolve))
+      edge.end()
+      await new Promise((resolve) => edge.server.close(resolve))
       hostEnd.destroy()
       guestEnd.destroy()
     },
@@ -126,6 +129,7 @@ async function oneSandboxScheduler(socket: Socket, notes: string[]): Promise<Sch
         sandbox: 1,
         start: 'warm',
         exchange: (head, sink) => connection.exchange(head, sink),
+        extend() {},
         note: (text) => notes.push(text),
         release() {},
         [Symbol.dispose]() {},
