@@ -4,12 +4,15 @@ import { deploy, eventually, type Files } from '../../test/lib/functions.ts'
 import type { TestServer } from '../../test/lib/server.ts'
 import { ANSWER, fetchHandlerSource } from '../peers/handler.ts'
 
+/** Requests one sandbox takes at once: the handler waits for nothing, so one sandbox serves all connections, as one peer process does. */
+const CONCURRENCY = 100
+
 /** Deploys `count` distinct functions; their names. */
 export async function deployMany(server: TestServer, count: number, runtime: string): Promise<string[]> {
   const names: string[] = []
   for (let index = 0; index < count; index++) {
     const name = `bench-${index}`
-    await deploy(server, name, sourceOf(runtime, name), { runtime })
+    await deploy(server, name, sourceOf(runtime, name), { runtime, concurrency: CONCURRENCY })
     names.push(name)
   }
   return names
