@@ -14,6 +14,8 @@ export interface ConnectionCall {
 export interface Connection {
   /** Several with pipelining. */
   readonly calls: Set<ConnectionCall>
+  /** A request could not be understood, so that nothing behind it can be either: the connection closes. */
+  refused: boolean
   /** The client's address, IPv4 in its plain spelling. */
   readonly remoteAddress: string
 }
@@ -25,7 +27,7 @@ type Known = Socket & { [key]?: Connection }
 export function watchConnection(socket: Socket): void {
   const address = socket.remoteAddress ?? ''
   const calls = new Set<ConnectionCall>()
-  ;(socket as Known)[key] = { calls, remoteAddress: address.startsWith('::ffff:') ? address.slice(7) : address }
+  ;(socket as Known)[key] = { calls, refused: false, remoteAddress: address.startsWith('::ffff:') ? address.slice(7) : address }
   // One listener per connection: the answer objects of pipelined requests hear nothing of its end, and one per request costs more.
   socket.once('close', () => {
     for (const call of calls) call.gone()

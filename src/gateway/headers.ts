@@ -60,6 +60,8 @@ export function readRequestFields(raw: string[]): RequestFields {
         fields.hasBody = fields.contentLength > 0
         break
       case 'transfer-encoding':
+        // The parser also takes others before it, which we could not undo.
+        if (value.toLowerCase() !== 'chunked') throw new HostelError('malformed_request', 'Transfer-Encoding takes only chunked')
         fields.hasBody = true
         break
       case 'content-type':

@@ -92,6 +92,8 @@ export function createEdge(options: EdgeOptions): Edge {
   }
 
   const onRequest = (req: IncomingMessage, res: ServerResponse, expectsContinue: boolean): void => {
+    // It follows one that could not be understood, and may not be what it looks like.
+    if (connectionOf(req.socket).refused) return
     const id = newInvocationId()
     try {
       const { call, fields, cookieHost, bodyMaxBytes } = accept(req, id, false)
@@ -108,7 +110,11 @@ export function createEdge(options: EdgeOptions): Edge {
     } catch (error) {
       const known = knownError(error, id)
       if (res.headersSent) req.socket.destroy()
-      else sendProblem(res, known, id, options.isDraining())
+      else {
+        const isMalformed = known.code === 'malformed_request'
+        if (isMalformed) connectionOf(req.socket).refused = true
+        sendProblem(res, known, id, isMalformed || options.isDraining())
+      }
       res.once('finish', () => discardBody(req))
     }
   }
@@ -196,7 +202,11 @@ const clientErrors: Record<string, HostelError> = {
 
 /** Answers without an answer object, and closes. Not where half an answer is out already: the client would read this as the rest of it. */
 function refuseConnection(socket: Socket, error: HostelError): void {
-  const { calls } = connectionOf(socket)
+  const connection = connectionOf(socket)
+  const { calls } = connection
+  // Its last answer is on its way.
+  if (connection.refused) return
+  connection.refused = true
   const begun = [...calls].some((call) => call.begunAnswer)
   for (const call of calls) call.gone(error)
   calls.clear()

@@ -108,7 +108,7 @@ export function serveGuest(socket: Socket, handler: GuestHandler): void {
             yield chunk
             const credit = Buffer.alloc(4)
             credit.writeUInt32BE(chunk.length)
-            send(frameTypes.CREDIT, 0, id, credit)
+            if (streams.has(id)) send(frameTypes.CREDIT, 0, id, credit)
           } else if (stream.ended) return
           else await new Promise<void>((resolve) => (stream.wake = resolve))
         }
