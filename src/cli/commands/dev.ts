@@ -1,5 +1,5 @@
 import { watch } from 'node:fs'
-import { basename, dirname, resolve } from 'node:path'
+import { basename, dirname, relative, resolve } from 'node:path'
 
 import { apiOption, examples, tenantOption, tokenOption } from '../command.ts'
 import { connect } from '../connect.ts'
@@ -35,7 +35,7 @@ export const command = () =>
       } else {
         development.set(await load(manifest, options.only))
         watchFile(resolve(manifest), async () => development.set(await load(manifest, options.only)))
-        note(`Watching the functions of ${manifest}; Ctrl-C ends it.`)
+        note(`Watching the functions of ${relative(process.cwd(), resolve(manifest))}; Ctrl-C ends it.`)
       }
     })
 
