@@ -5,6 +5,7 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
+import { join } from 'node:path'
 
 import { hashToken } from './api/guard.ts'
 import { createApi } from './api/server.ts'
@@ -16,6 +17,9 @@ import { createDeployer } from './functions/deploy.ts'
 import { createLogs } from './functions/logs.ts'
 import { reachableAddress, urlMaker } from './functions/urls.ts'
 import type { ChildSettings } from './keeper/messages.ts'
+import { openKeyRing } from './secrets/keys.ts'
+import { createSecrets } from './secrets/secrets.ts'
+import { openVault } from './secrets/vault.ts'
 import { openStore } from './store/store.ts'
 import { createLogger } from './telemetry/logger.ts'
 
@@ -40,19 +44,23 @@ async function start(settings: ChildSettings): Promise<Running> {
   const store = await openStore(dataDir, { onProblem: (message, error) => logger.error({ err: error }, message), onLost: fail })
   if (adminToken !== undefined) await store.access.setAdminToken(hashToken(adminToken))
   const code = openCodeStore(dataDir)
+  const vault = await openVault(store.secrets, openKeyRing(join(dataDir, 'keys')))
+  const lost = vault.unreadable()
+  if (lost.length > 0) logger.error({ secrets: lost }, 'secrets can not be opened, since their key is lost; set them anew, or restore a backup')
 
   // 2. The other side: the gateway gets routes, and hands over records and logs.
   const logs = createLogs(store.records)
-  const gateway = createGatewayLink(await store.functions.routes(), async (batch, options) => {
+  const gateway = createGatewayLink(await store.functions.routes(), vault, async (batch, options) => {
     await store.records.append(batch, options)
     logs.arrived(batch)
   })
 
   // 3. What can be asked for.
   const deployer = createDeployer({ functions: store.functions, code, gateway, runtimes })
+  const secrets = createSecrets({ vault, store: store.secrets, gateway })
   const urls = urlMaker(settings.gatewayAddress, domain)
   const system = { version, runtimes, domain, apiAddress, apiUrl: `http://${reachableAddress(apiAddress)}`, memoryBudgetMiB, maxSandboxes }
-  const api = await createApi({ store, code, deployer, logs, gateway, urls, system, logger })
+  const api = await createApi({ store, code, deployer, secrets, logs, gateway, urls, system, logger })
   api.server.listen({ fd: LISTENING_FD })
   await once(api.server, 'listening')
 

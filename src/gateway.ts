@@ -54,7 +54,7 @@ function start(settings: ChildSettings): { attach(socket: Socket): void; stop(wi
 
   // Which function a request means.
   const table = createRoutingTable({
-    onRetire: (tenant, name, keepVersions) => scheduler.retire(tenant, name, keepVersions),
+    onRetire: (tenant, name, keep) => scheduler.retire(tenant, name, keep),
     onVersions: (versions) => scheduler.noteVersions(versions),
   })
   const control = createControlLink({ table, scheduler, reports })

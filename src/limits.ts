@@ -102,10 +102,18 @@ export const limits = {
   /** Functions of one tenant, and versions of one function that are kept beyond those an alias needs: the gateway holds all in memory. */
   functionsPerTenantMax: 10_000,
   versionsPerFunctionMax: 50,
+  /** Functions and bytes of one page of the routing table, on its way to the gateway: parsed in some ten milliseconds. */
+  routesPageMaxFunctions: 500,
+  routesPageMaxBytes: 1 * MiB,
   /** Steps that rollbacks of one function can go back: twice the versions that are kept, since each may have been live more than once. */
   liveHistoryMaxEntries: 100,
   /** Functions of one hostel.yaml, which are deployed one after the other. */
   manifestFunctionsMax: 1_000,
+
+  // Secrets.
+  secretsPerTenantMax: 1_000,
+  /** Bytes of one value: a certificate chain with its key, and something left of an environment's bytes. */
+  secretValueMaxBytes: 24 * KiB,
 
   // What control keeps.
   /** Invocation records and log lines: kept this long, and never more than so many bytes in all. */

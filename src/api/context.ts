@@ -5,6 +5,7 @@ import type { Logs } from '../functions/logs.ts'
 import type { SandboxInfo } from '../functions/types.ts'
 import type { FunctionUrls } from '../functions/urls.ts'
 import type { RuntimeInfo } from '../keeper/messages.ts'
+import type { Secrets } from '../secrets/secrets.ts'
 import type { Store } from '../store/store.ts'
 import type { Logger } from '../telemetry/logger.ts'
 
@@ -12,6 +13,7 @@ export interface ApiContext {
   store: Store
   code: CodeStore
   deployer: Deployer
+  secrets: Secrets
   logs: Logs
   gateway: { readonly connected: boolean; sandboxes(): Promise<SandboxInfo[]> }
   urls: { gateway: string; of(tenant: string, name: string): FunctionUrls }

@@ -20,6 +20,7 @@ export function description(version: string): FastifyDynamicSwaggerOptions {
         { name: 'functions', description: 'Functions, versions, code' },
         { name: 'invocations', description: 'What ran, and what it wrote' },
         { name: 'sandboxes', description: 'Running copies' },
+        { name: 'secrets', description: 'What functions need and nobody else may see' },
       ],
       components: {
         securitySchemes: { token: { type: 'http', scheme: 'bearer' } },

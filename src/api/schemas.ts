@@ -36,6 +36,17 @@ export const TenantParams = Type.Object({ tenant: Name }, exact)
 export const FunctionParams = Type.Object({ tenant: Name, name: Name }, exact)
 export const InvocationParams = Type.Object({ tenant: Name, id: InvocationId }, exact)
 
+const SECRET_NAME_PATTERN = '^[A-Za-z_][A-Za-z0-9_]{0,127}$'
+const SecretName = Type.String({
+  pattern: SECRET_NAME_PATTERN,
+  description: "a secret's name: up to 128 letters, digits and underscores that start with no digit, such as DATABASE_URL",
+})
+export const SecretParams = Type.Object({ tenant: Name, name: SecretName }, exact)
+export const NewSecret = Type.Object(
+  { value: Type.String({ writeOnly: true, description: `a text of 1 to ${limits.secretValueMaxBytes} bytes of UTF-8 without NUL characters` }) },
+  exact,
+)
+export const RemoveSecretQuery = Type.Object({ force: Type.Optional(Type.Boolean({ description: 'true or false' })) }, exact)
 const VersionNumber = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, description: 'the number of a version: 1, 2, 3 …' })
 export const VersionParams = Type.Object({ tenant: Name, name: Name, version: VersionNumber }, exact)
 export const VersionsQuery = Type.Object({ limit: Limit(pageMax, pageDefault), before: Type.Optional(VersionNumber) }, exact)
@@ -75,7 +86,13 @@ export const NewVersion = Type.Object(
     ),
     env: Type.Optional(
       Type.Record(Type.String(), Type.String(), {
+        writeOnly: true,
         description: `an object of texts by name, at most ${limits.envMaxEntries} entries and ${limits.envMaxBytes} bytes`,
+      }),
+    ),
+    secrets: Type.Optional(
+      Type.Union([Type.Array(SecretName, { maxItems: limits.envMaxEntries }), Type.Record(Type.String(), SecretName)], {
+        description: `a list of names of secrets, each for the environment variable of the same name, or an object of names by variable; at most ${limits.envMaxEntries} together with env`,
       }),
     ),
   },
@@ -156,6 +173,7 @@ const versionFields = {
   timeoutMs: Type.Integer(),
   concurrency: Type.Integer(),
   envNames: Type.Array(Type.String(), { description: 'names only; values are not given back' }),
+  secrets: Type.Optional(Type.Record(Type.String(), Type.String(), { description: 'environment variable → name of the secret' })),
   contract,
   createdAtMs: Type.Integer(),
 }
@@ -226,6 +244,18 @@ export const FunctionDetail = Type.Object({
 })
 
 export const Removed = Type.Object({ tenant: Type.String(), name: Type.String(), removed: Type.Literal(true) })
+
+/** A secret without its value, which nothing gives back. */
+export const Secret = Type.Object({
+  name: Type.String(),
+  createdAtMs: Type.Integer(),
+  updatedAtMs: Type.Integer(),
+  usedBy: Type.Array(Type.String(), { description: 'functions of which an alias, such as live, points at a version with it' }),
+  readable: Type.Boolean({ description: 'false when its key is lost; set it anew then' }),
+})
+export const Secrets = Type.Object({ secrets: Type.Array(Secret, { description: 'by name' }) })
+export const RemovedSecret = Type.Object({ tenant: Type.String(), name: Type.String(), removed: Type.Literal(true), usedBy: Type.Array(Type.String()) })
+export const RotatedKey = Type.Object({ secrets: Type.Integer({ description: 'how many were sealed with the new key' }) })
 
 const invocationFields = {
   id: Type.String(),

@@ -7,6 +7,9 @@ import { after, before, describe, it } from 'node:test'
 import { openCodeStore } from '../functions/code/store.ts'
 import { createDeployer } from '../functions/deploy.ts'
 import { createLogs } from '../functions/logs.ts'
+import { openKeyRing } from '../secrets/keys.ts'
+import { createSecrets } from '../secrets/secrets.ts'
+import { openVault } from '../secrets/vault.ts'
 import { urlMaker } from '../functions/urls.ts'
 import { openStore } from '../store/store.ts'
 import { createLogger } from '../telemetry/logger.ts'
@@ -36,10 +39,16 @@ describe('every route', () => {
     const gateway = { connected: false, prepare: () => Promise.reject(new Error('no gateway')), route() {}, unroute() {}, sandboxes: () => Promise.resolve([]) }
     const system = { version: '0', runtimes: [], domain: 'localhost', apiAddress: 'hostel.example:8081', apiUrl: '', memoryBudgetMiB: 1, maxSandboxes: 1 }
     const deployer = createDeployer({ functions: store.functions, code, gateway, runtimes: [] })
+    const secrets = createSecrets({
+      vault: await openVault(store.secrets, openKeyRing(join(directory, 'keys'))),
+      store: store.secrets,
+      gateway: { namingSecret: () => [], resend: () => Promise.resolve() },
+    })
     const context = {
       store,
       code,
       deployer,
+      secrets,
       logs: createLogs(store.records),
       gateway,
       urls: urlMaker('127.0.0.1:8080', 'localhost'),

@@ -16,6 +16,7 @@ import { functionRoutes } from './routes/functions.ts'
 import { invocationRoutes } from './routes/invocations.ts'
 import { logRoutes } from './routes/logs.ts'
 import { sandboxRoutes } from './routes/sandboxes.ts'
+import { secretRoutes } from './routes/secrets.ts'
 import { systemRoutes } from './routes/system.ts'
 import { versionRoutes } from './routes/versions.ts'
 import { validatorCompiler } from './validation.ts'
@@ -63,6 +64,7 @@ export async function createApi(context: ApiContext, onRoute: (route: RouteOptio
   logRoutes(api, context)
   invocationRoutes(api, context)
   sandboxRoutes(api, context)
+  secretRoutes(api, context)
   // Public since it tells nothing that the source does not.
   api.get('/openapi.json', { config: { public: true }, schema: { hide: true } }, async () => api.swagger())
   await api.ready()

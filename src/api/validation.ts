@@ -9,6 +9,8 @@ import { HostelError } from '../errors.ts'
 /** The fields of a schema, as far as messages need them. */
 interface Described {
   description?: string
+  /** Taken and never given back, in errors neither. */
+  writeOnly?: boolean
   properties?: Record<string, Described>
 }
 
@@ -43,8 +45,9 @@ function describe(schema: Described, errors: { keyword: string; instancePath: st
       .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~')) ?? []
   const field = path[0] ?? ''
   if (field === '') return invalid(whole, `${whole} takes a JSON object with ${Object.keys(schema.properties ?? {}).join(', ')}`)
-  const got = (input as Record<string, unknown>)[field]
-  return invalid(field, `${field} takes ${schema.properties?.[field]?.description ?? 'another value'}; got ${shown(got)}`)
+  const described = schema.properties?.[field]
+  const got = described?.writeOnly ? 'something else' : shown((input as Record<string, unknown>)[field])
+  return invalid(field, `${field} takes ${described?.description ?? 'another value'}; got ${got}`)
 }
 
 function invalid(field: string, message: string): HostelError {

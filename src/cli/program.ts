@@ -21,6 +21,7 @@ export const commandTable: Record<string, CommandEntry> = {
   versions: { summary: 'see the versions of a function', load: () => import('./commands/versions.ts') },
   rollback: { summary: 'make an earlier version live again', load: () => import('./commands/rollback.ts') },
   rm: { summary: 'remove a function with all its versions', load: () => import('./commands/rm.ts') },
+  secrets: { summary: 'keep what functions need and nobody else may see', load: () => import('./commands/secrets.ts') },
   top: { summary: 'see how busy functions are', load: () => import('./commands/top.ts') },
   invocations: { summary: 'explain single invocations', load: () => import('./commands/invocations.ts') },
   sandboxes: { summary: 'see the sandboxes', load: () => import('./commands/sandboxes.ts') },

@@ -24,6 +24,7 @@ export const newTargetCommand = (name: string) =>
     .option('--timeout <time>', `how long one invocation may take: 500ms, 30s, 5m (default ${limits.timeoutDefaultMs / 1_000}s)`)
     .option('--concurrency <count>', `requests at once in one sandbox (default ${limits.concurrencyDefault})`)
     .option('--env <name=value>', 'environment variable for the function; may be repeated', collect)
+    .option('--secret <name>', 'secret for the function, as the variable of its name, or VARIABLE=NAME; may be repeated', collect)
 
 export interface TargetOptions extends ConfigOptions {
   file?: string | undefined
@@ -32,7 +33,7 @@ export interface TargetOptions extends ConfigOptions {
 }
 
 /** What the options describe a function with; beside a file that does, there is no telling who is right. */
-const describing = ['name', 'runtime', 'handler', 'memory', 'timeout', 'concurrency', 'env'] as const
+const describing = ['name', 'runtime', 'handler', 'memory', 'timeout', 'concurrency', 'env', 'secret'] as const
 
 /** The path of the manifest that is meant, if any. @throws CliFailure (usage) for options that do not go with it, or need it */
 export function manifestOf(dir: string | undefined, options: TargetOptions): string | undefined {
@@ -65,6 +66,7 @@ interface ConfigOptions {
   timeout?: string | undefined
   concurrency?: string | undefined
   env?: string[] | undefined
+  secret?: string[] | undefined
 }
 
 /** Checked here, so that a wrong flag is found before anything is sent. */
@@ -76,6 +78,7 @@ function readConfig(options: ConfigOptions): Omit<NewVersion, 'code'> {
     ...(options.timeout !== undefined && { timeoutMs: readTimeout(options.timeout) }),
     ...(options.concurrency !== undefined && { concurrency: parseInteger('--concurrency', options.concurrency, 1, limits.concurrencyMax) }),
     ...(options.env && { env: readEnv(options.env) }),
+    ...(options.secret && { secrets: readSecrets(options.secret) }),
   }
 }
 
@@ -109,6 +112,21 @@ function readEnv(pairs: string[]): Record<string, string> {
     env[match[1]!] = match[2]!
   }
   return env
+}
+
+function readSecrets(texts: string[]): Record<string, string> {
+  return Object.fromEntries(
+    texts.map((text) => {
+      const match = /^(?:([A-Za-z_][A-Za-z0-9_]*)=)?([A-Za-z_][A-Za-z0-9_]*)$/.exec(text)
+      // Somebody may have given the value.
+      if (!match)
+        throw usageFailure(
+          '--secret takes NAME or VARIABLE=NAME, of letters, digits and _',
+          'Example: --secret DATABASE_URL, after `hostel secrets set DATABASE_URL`',
+        )
+      return [match[1] ?? match[2]!, match[2]!]
+    }),
+  )
 }
 
 function badName(name: string, given: boolean): CliFailure {

@@ -25,6 +25,7 @@ export type Invocation = Body<'Invocation'>
 export type InvocationDetail = Body<'InvocationDetail'>
 export type LogLine = Body<'LogLine'>
 export type Sandbox = Body<'Sandbox'>
+export type Secret = Body<'Secret'>
 export type RuntimeInfo = Body<'RuntimeInfo'>
 
 /** Which log lines. */
@@ -147,6 +148,20 @@ export function createControlClient(access: { api: string; token: string }) {
     invocation: (tenant: string, id: string) => json<InvocationDetail>('GET', `${tenantPath(tenant)}/invocations/${encodeURIComponent(id)}`),
 
     sandboxes: async (tenant: string) => (await json<{ sandboxes: Sandbox[] }>('GET', `${tenantPath(tenant)}/sandboxes`)).sandboxes,
+
+    secrets: async (tenant: string) => (await json<{ secrets: Secret[] }>('GET', `${tenantPath(tenant)}/secrets`)).secrets,
+
+    setSecret: (tenant: string, name: string, value: string) =>
+      json<Secret>('PUT', `${tenantPath(tenant)}/secrets/${encodeURIComponent(name)}`, {
+        body: Buffer.from(JSON.stringify({ value })),
+        headers: { 'content-type': 'application/json' },
+      }),
+
+    removeSecret: (tenant: string, name: string, options: { force: boolean }) =>
+      json<{ usedBy: string[] }>('DELETE', `${tenantPath(tenant)}/secrets/${encodeURIComponent(name)}?force=${options.force}`),
+
+    /** Seals all secrets of all tenants with a new key. Gives how many. */
+    rotateSecretsKey: async () => (await json<{ secrets: number }>('POST', '/v1/secrets/rotate-key')).secrets,
 
     /** Log lines in order. With `follow` it ends when the signal fires or the server goes. */
     async *logs(tenant: string, name: string, query: LogQuery, signal?: AbortSignal): AsyncGenerator<LogLine> {

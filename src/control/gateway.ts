@@ -1,23 +1,37 @@
 /** Control's end of the link to the gateway: it gets the routing table first, then each change, and hands over its records. */
 import type { Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 
 import { HostelError } from '../errors.ts'
 import type { Gateway } from '../functions/deploy.ts'
-import type { RoutedFunction, SandboxInfo } from '../functions/types.ts'
+import type { RoutedFunction, RoutedVersion, SandboxInfo } from '../functions/types.ts'
 import { limits } from '../limits.ts'
 import { Link } from '../link/link.ts'
+import { pagesOf } from './pages.ts'
 
 export interface GatewayLink extends Gateway {
   readonly connected: boolean
   /** Uses this stream from now on; the one before is closed. */
   attach(socket: Socket): void
+  /** The functions of a tenant of which some version names this secret. */
+  namingSecret(tenant: string, name: string): RoutedFunction[]
+  /** Sends these functions anew, filled as they are now; resolves once the gateway has taken them, or is away: then it gets all when it is back. */
+  resend(functions: readonly RoutedFunction[]): Promise<void>
   sandboxes(): Promise<SandboxInfo[]>
   close(): void
 }
 
+/** What is added to functions just before they are sent, and kept nowhere else: the values of their secrets. */
+export interface Filler {
+  filled(functions: readonly RoutedFunction[]): RoutedFunction[]
+  /** For one that is about to start. @throws HostelError when something is missing */
+  fillVersion(version: RoutedVersion): RoutedVersion
+}
+
 /** The gateway answers from memory. */
 const SANDBOXES_TIMEOUT_MS = 5_000
+const SYNC_TIMEOUT_MS = 5_000
 /** All that a first start may take, and something for the way. */
 const PREPARE_TIMEOUT_MS = limits.queueMaxWaitMs + limits.bootTimeoutMs + limits.initTimeoutMs + 5_000
 
@@ -28,6 +42,7 @@ const PREPARE_TIMEOUT_MS = limits.queueMaxWaitMs + limits.bootTimeoutMs + limits
  */
 export function createGatewayLink(
   routes: readonly RoutedFunction[],
+  filler: Filler,
   onBatch: (batch: Uint8Array, options: { mayRepeat: boolean }) => Promise<void>,
 ): GatewayLink {
   const table = new Map(routes.map((one) => [key(one.tenant, one.name), one]))
@@ -36,6 +51,22 @@ export function createGatewayLink(
   function connected(): Link {
     if (!link) throw new HostelError('unavailable', 'the gateway is not there at the moment', { retryAfterSeconds: 1 })
     return link
+  }
+
+  function send(to: Link | undefined, one: RoutedFunction): void {
+    to?.emit('route', { function: filler.filled([one])[0]! })
+  }
+
+  /** Page by page, so that neither end has to hold or parse it all at once. What changes meanwhile is sent as it changes. */
+  async function sendTable(to: Link): Promise<void> {
+    let first = true
+    for (const page of pagesOf(table.values(), filler.filled)) {
+      if (link !== to) return
+      to.emit('routes', { ...page, first })
+      first = false
+      await to.drained()
+      await nextTurn()
+    }
   }
 
   return {
@@ -64,25 +95,36 @@ export function createGatewayLink(
           },
         },
       })
-      fresh.emit('routes', { functions: [...table.values()] })
       link = fresh
+      void sendTable(fresh)
       void fresh.closed.then(() => {
         if (link === fresh) link = undefined
       })
     },
 
     async prepare(version) {
-      return connected().call('prepare', { version }, { timeoutMs: PREPARE_TIMEOUT_MS })
+      return connected().call('prepare', { version: filler.fillVersion(version) }, { timeoutMs: PREPARE_TIMEOUT_MS })
     },
 
     route(changed) {
       table.set(key(changed.tenant, changed.name), changed)
-      link?.emit('route', { function: changed })
+      send(link, changed)
     },
 
     unroute(tenant, name) {
       table.delete(key(tenant, name))
       link?.emit('unroute', { tenant, name })
+    },
+
+    namingSecret(tenant, name) {
+      return [...table.values()].filter((one) => one.tenant === tenant && one.versions.some(({ secrets }) => secrets && Object.values(secrets).includes(name)))
+    },
+
+    async resend(functions) {
+      const to = link
+      for (const one of functions) send(to, one)
+      // One that does not answer is on its way out, and the next gets the whole table.
+      await to?.call('sync', {}, { timeoutMs: SYNC_TIMEOUT_MS }).catch(() => {})
     },
 
     async sandboxes() {

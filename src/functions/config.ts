@@ -17,12 +17,14 @@ export interface WantedConfig {
   timeoutMs?: number
   concurrency?: number
   env?: Record<string, string>
+  /** Names of secrets, each for the variable of its name; or variable → name. */
+  secrets?: string[] | Record<string, string>
 }
 
 /** A package.json longer than this is not looked into. */
 const PACKAGE_JSON_MAX_BYTES = 1024 * 1024
 
-const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,255}$/
+export const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,255}$/
 /** Names with this start are Hostel's own. */
 const RESERVED_ENV_PREFIX = 'HOSTEL_'
 
@@ -39,12 +41,14 @@ export async function resolveConfig(wanted: WantedConfig, code: CodeStore, runti
 export function resolveSettings(wanted: WantedConfig): Omit<VersionConfig, 'runtime' | 'handler'> {
   const env = wanted.env ?? {}
   checkEnv(env)
+  const secrets = resolveSecrets(wanted.secrets ?? {}, env)
   return {
     memoryMiB: wanted.memoryMiB ?? limits.memoryDefaultMiB,
     timeoutMs: wanted.timeoutMs ?? limits.timeoutDefaultMs,
     concurrency: wanted.concurrency ?? limits.concurrencyDefault,
     // One order, so that equal configurations are equal texts.
-    env: Object.fromEntries(Object.entries(env).sort(([a], [b]) => (a < b ? -1 : 1))),
+    env: inOrder(env),
+    ...(Object.keys(secrets).length > 0 && { secrets: inOrder(secrets) }),
   }
 }
 
@@ -65,6 +69,27 @@ function checkEnv(env: Record<string, string>): void {
     bytes += Buffer.byteLength(name) + Buffer.byteLength(value)
   }
   if (bytes > limits.envMaxBytes) throw invalid('env', `at most ${limits.envMaxBytes} bytes of names and values; got ${bytes}`)
+}
+
+function inOrder(texts: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(Object.entries(texts).sort(([a], [b]) => (a < b ? -1 : 1)))
+}
+
+/** Variable → name of the secret. Whether they are set is known when the version is started. */
+function resolveSecrets(wanted: string[] | Record<string, string>, env: Record<string, string>): Record<string, string> {
+  const pairs = Array.isArray(wanted) ? wanted.map((name): [string, string] => [name, name]) : Object.entries(wanted)
+  for (const [variable, name] of pairs) {
+    for (const text of [variable, name]) {
+      if (!ENV_NAME.test(text))
+        throw invalid('secrets', `names of letters, digits and underscores that start with no digit; got ${JSON.stringify(text.slice(0, 100))}`)
+    }
+    if (variable.startsWith(RESERVED_ENV_PREFIX))
+      throw invalid('secrets', `variables that do not start with ${RESERVED_ENV_PREFIX}, which is Hostel's own; got ${variable}`)
+    if (Object.hasOwn(env, variable)) throw invalid('secrets', `variables that env does not set as well; got ${variable}`)
+  }
+  const entries = pairs.length + Object.keys(env).length
+  if (entries > limits.envMaxEntries) throw invalid('secrets', `at most ${limits.envMaxEntries} entries together with env; got ${entries}`)
+  return Object.fromEntries(pairs)
 }
 
 function findRuntime(name: string, runtimes: readonly RuntimeInfo[]): RuntimeInfo {

@@ -109,6 +109,6 @@ export function createDeployer(parts: { functions: FunctionStore; code: CodeStor
 }
 
 function configOf(version: VersionConfig): VersionConfig {
-  const { runtime, handler, memoryMiB, timeoutMs, concurrency, env } = version
-  return { runtime, handler, memoryMiB, timeoutMs, concurrency, env }
+  const { runtime, handler, memoryMiB, timeoutMs, concurrency, env, secrets } = version
+  return { runtime, handler, memoryMiB, timeoutMs, concurrency, env, ...(secrets && { secrets }) }
 }

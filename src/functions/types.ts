@@ -12,6 +12,8 @@ export interface VersionConfig {
   /** Requests that one sandbox may have in hand at once. */
   concurrency: number
   env: Record<string, string>
+  /** Environment variable → name of the tenant's secret that it gets the value of; left out when there are none. */
+  secrets?: Record<string, string>
 }
 
 /** A version as the gateway needs it. Immutable. */
@@ -24,6 +26,8 @@ export interface RoutedVersion extends VersionConfig {
   codeDigest: string
   /** Known once it has been started for the first time. */
   contract: Contract | null
+  /** For one with secrets: which values its `env` holds, so that a sandbox with others is known. Tells nothing about them. */
+  secretsRevision?: string
 }
 
 /** A function as the gateway routes to it. */

@@ -26,15 +26,17 @@ export function createControlLink(options: { table: RoutingTable; scheduler: Sch
       link?.close()
       link = new Link(socket, {
         events: {
-          routes({ functions }) {
-            table.replaceAll(functions)
-            onFilled()
+          routes(page) {
+            table.take(page)
+            if (page.last) onFilled()
           },
           route: (event) => table.replace(event.function),
           unroute: ({ tenant, name }) => table.remove(tenant, name),
         },
         calls: {
           prepare: (params) => prepare(scheduler, params),
+          // Events come in order, so that those before it have been seen to.
+          sync: async () => ({}),
           sandboxes: async () => ({ sandboxes: await scheduler.list() }),
         },
       })

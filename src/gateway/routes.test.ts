@@ -21,7 +21,10 @@ describe('the routing table', () => {
     return {
       retired,
       noted,
-      table: createRoutingTable({ onRetire: (...args) => retired.push(args), onVersions: (versions) => noted.push([...versions].length) }),
+      table: createRoutingTable({
+        onRetire: (tenant, name, keep) => retired.push([tenant, name, keep.map(({ version: number }) => number)]),
+        onVersions: (versions) => noted.push([...versions].length),
+      }),
     }
   }
 
@@ -53,13 +56,32 @@ describe('the routing table', () => {
     assert.deepEqual(retired, [
       ['default', 'a', [1]],
       ['default', 'b', [1]],
-      ['default', 'a', [2, 1]],
+      ['default', 'a', [1, 2]],
+      ['default', 'a', [2]],
       ['default', 'a', [2]],
       ['default', 'b', []],
-      ['default', 'a', [2]],
       ['default', 'a', []],
     ])
     assert.deepEqual(noted, [2, 3, 3, 2, 0])
     assert.throws(() => routes.find(address('a')), { code: 'unknown_function' })
+  })
+
+  it('comes in pages, with changes between them, and drops after the last what none of them had', () => {
+    const { table: routes, noted } = table()
+    routes.replaceAll([fn('old', { live: 1 }, [1]), fn('kept', { live: 1 }, [1])])
+    routes.take({ functions: [fn('kept', { live: 2 }, [1, 2]), fn('short', { live: 1 }, [1])], first: true, last: false })
+    assert.equal(routes.find(address('old')).version, 1)
+    routes.replace(fn('new', { live: 1 }, [1]))
+    routes.remove('default', 'short')
+    // A link that broke off in between: the next one begins anew.
+    routes.take({ functions: [fn('kept', { live: 3 }, [3])], first: true, last: false })
+    routes.replace(fn('new', { live: 2 }, [2]))
+    routes.take({ functions: [], first: false, last: true })
+    assert.deepEqual(
+      ['kept', 'new'].map((name) => routes.find(address(name)).version),
+      [3, 2],
+    )
+    for (const name of ['old', 'short']) assert.throws(() => routes.find(address(name)), { code: 'unknown_function' })
+    assert.equal(noted.at(-1), 2)
   })
 })

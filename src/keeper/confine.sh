@@ -4,6 +4,8 @@
 # `node ARGUMENTS…` there as an unprivileged user. Descriptors 3 and up are passed on.
 # Usage: confine.sh UID EMPTY-DIR APP DATA-OR-EMPTY NODE-ARGUMENT…
 set -eu
+# A crash must not leave memory on disk: there are secrets in it.
+ulimit -c 0
 uid=$1 root=$2 app=$3 data=$4
 shift 4
 

@@ -79,6 +79,18 @@ export class Link {
     }
   }
 
+  /** Resolves once the stream takes more, or is gone. */
+  async drained(): Promise<void> {
+    const { socket } = this
+    if (socket.destroyed || !socket.writableNeedDrain) return
+    const { promise, resolve } = Promise.withResolvers<void>()
+    socket.once('drain', resolve)
+    socket.once('close', resolve)
+    await promise
+    socket.off('drain', resolve)
+    socket.off('close', resolve)
+  }
+
   close(): void {
     this.socket.destroy()
   }

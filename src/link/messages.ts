@@ -7,8 +7,11 @@ import type { Contract, GuestError } from '../sandbox/protocol.ts'
 
 /** Events: one way, in order, no answer. */
 export interface LinkEvents {
-  /** control → gateway: all functions, first thing on a new link. Replaces what was known. */
-  routes: { functions: RoutedFunction[] }
+  /**
+   * control → gateway: all functions, page by page, first thing on a new link; replaces what was known. Changes may come between pages.
+   * `first` and `last` mark the pages of one table, which is one page at least.
+   */
+  routes: { functions: RoutedFunction[]; first: boolean; last: boolean }
   /** control → gateway: one function as it is now. */
   route: { function: RoutedFunction }
   /** control → gateway: a function is gone; its sandboxes are retired. */
@@ -22,6 +25,8 @@ export interface LinkCalls {
     params: { version: RoutedVersion }
     result: { contract: Contract; initMs: number } | { error: { code: string; message: string; guest?: GuestError; facts?: Record<string, unknown> } }
   }
+  /** control → gateway: answered when all events before it have taken effect. */
+  sync: { params: Record<string, never>; result: Record<string, never> }
   /** control → gateway */
   sandboxes: { params: Record<string, never>; result: { sandboxes: SandboxInfo[] } }
   /** gateway → control: durable when answered. The gateway sends the next batch after the answer to the one before. */

@@ -2,7 +2,7 @@
 import { HostelError } from '../errors.ts'
 import { limits, MEMORY_CLASSES_MIB } from '../limits.ts'
 import { parseDurationMs, parseMemoryMiB } from '../settings.ts'
-import type { Report, Value } from './tree.ts'
+import type { Place, Report, Value } from './tree.ts'
 
 export type JsonSchema = Record<string, unknown>
 
@@ -68,6 +68,27 @@ export const functionKeys: Record<string, Key> = {
     },
     read: readEnv,
   },
+  secrets: {
+    field: 'secrets',
+    help: 'secrets that the function gets as environment variables: a list of names, or pairs of variable and name; set with `hostel secrets set`',
+    example: '[DATABASE_URL]',
+    schema: {
+      oneOf: [
+        { type: 'array', items: { type: 'string', pattern: '^[A-Za-z_][A-Za-z0-9_]{0,127}$' }, maxItems: limits.envMaxEntries },
+        {
+          type: 'object',
+          propertyNames: { pattern: '^[A-Za-z_][A-Za-z0-9_]{0,127}$' },
+          additionalProperties: { type: 'string', pattern: '^[A-Za-z_][A-Za-z0-9_]{0,127}$' },
+          maxProperties: limits.envMaxEntries,
+        },
+      ],
+    },
+    read: readSecrets,
+    show: (value) =>
+      Object.entries(value as Record<string, string>)
+        .map(([variable, name]) => (variable === name ? name : `${variable}: ${name}`))
+        .join(', '),
+  },
 }
 
 /** Keys that people will look for and that are not there yet → what they would be about. */
@@ -86,7 +107,6 @@ export const keysToCome: Record<string, string> = {
   routes: 'custom routes',
   scaling: 'scaling settings',
   schedule: 'schedules',
-  secrets: 'secrets',
   services: 'named services',
   triggers: 'triggers',
   volumes: 'volumes',
@@ -166,6 +186,24 @@ function readEnv(value: Value, report: Report): unknown {
     else env.push([key, item.text])
   }
   return Object.fromEntries(env)
+}
+
+function readSecrets(value: Value, report: Report): unknown {
+  const takes = 'takes names of secrets, of letters, digits and _, as a list or as VARIABLE: NAME pairs'
+  const pairs: { place: Place; variable: string; item: Value }[] =
+    value.kind === 'list'
+      ? value.items.map((item) => ({ place: item.place, variable: item.kind === 'scalar' ? item.text : '', item }))
+      : value.kind === 'map'
+        ? value.entries.map(({ key, place, value: item }) => ({ place, variable: key, item }))
+        : []
+  if (value.kind === 'scalar') report(value.place, takes)
+  const secrets: [string, string][] = []
+  for (const { place, variable, item } of pairs) {
+    // A value in the place of a name is a secret, so it is not shown.
+    if (item.kind !== 'scalar' || ![variable, item.text].every((text) => /^[A-Za-z_][A-Za-z0-9_]{0,127}$/.test(text))) report(place, takes)
+    else secrets.push([variable, item.text])
+  }
+  return Object.fromEntries(secrets)
 }
 
 /** A value for messages. */

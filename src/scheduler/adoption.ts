@@ -19,13 +19,19 @@ export interface AdoptionOptions {
   asWarm(sandbox: Sandbox, version: RoutedVersion): void
 }
 
-export function takeInAdopted(options: AdoptionOptions): { noteVersions(versions: RoutedVersion[]): void } {
+export function takeInAdopted(options: AdoptionOptions): { noteVersions(versions: Iterable<RoutedVersion>): void } {
   const { keeper, fleet, logger } = options
-  let versions: Map<string, RoutedVersion> | null = null
+  let versions: Iterable<RoutedVersion> | null = null
   const unclaimed = new Map<Sandbox, string>()
 
+  /** Seldom asked, and then of few sandboxes: not worth an index of all versions that there are. */
+  function versionOf(label: string): RoutedVersion | undefined {
+    for (const version of versions ?? []) if (versionKey(version) === label) return version
+    return undefined
+  }
+
   function claim(sandbox: Sandbox, label: string): void {
-    const version = versions!.get(label)
+    const version = versionOf(label)
     // Without a known contract the gateway could not tell how to call it.
     const fits = version !== undefined && version.contract !== null && spareClassKey(classOfVersion(version)) === spareClassKey(sandbox.spareClass)
     if (sandbox.state === 'ending') return
@@ -52,7 +58,7 @@ export function takeInAdopted(options: AdoptionOptions): { noteVersions(versions
 
   return {
     noteVersions(all) {
-      versions = new Map(all.map((version) => [versionKey(version), version]))
+      versions = all
       for (const [sandbox, label] of unclaimed) claim(sandbox, label)
       unclaimed.clear()
     },

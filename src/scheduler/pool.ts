@@ -16,9 +16,13 @@ export interface WaitOptions {
   deadlineAtMs: number
 }
 
-/** Names are DNS labels, so the key is unambiguous; it is also the label of a specialised sandbox. */
-export function versionKey(version: Pick<RoutedVersion, 'tenant' | 'function' | 'version'>): string {
-  return `${version.tenant}/${version.function}/${version.version}`
+/**
+ * Names are DNS labels, so the key is unambiguous; it is also the label of a specialised sandbox. Other values of its secrets make another
+ * key: a sandbox is never used for values that it was not started with.
+ */
+export function versionKey(version: Pick<RoutedVersion, 'tenant' | 'function' | 'version' | 'secretsRevision'>): string {
+  const { tenant, version: number, secretsRevision } = version
+  return `${tenant}/${version.function}/${number}${secretsRevision === undefined ? '' : `/${secretsRevision}`}`
 }
 
 export class VersionPool {

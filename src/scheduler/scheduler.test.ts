@@ -677,7 +677,7 @@ describe('retiring, listing, stopping', () => {
     const [old, kept] = [await answered(scheduler, version({ version: 1, concurrency: 1 })), await answered(scheduler, version({ version: 2 }))]
     keeper.onRequest = hold
     const busy = await call(scheduler, version({ version: 3 }))
-    scheduler.retire('default', 'hello', [2])
+    scheduler.retire('default', 'hello', [version({ version: 2 })])
     await until('the idle one is gone', () => !keeper.rooms.has(old.sandbox))
     assert.ok(keeper.rooms.has(busy.lease.sandbox) && keeper.rooms.has(kept.sandbox))
     await until('it is held', () => keeper.rooms.get(busy.lease.sandbox)!.held.length === 1)

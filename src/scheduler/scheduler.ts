@@ -313,15 +313,15 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       return { contract: sandbox.contract!, initMs: sandbox.initMs }
     },
     noteVersions(versions) {
-      const all = [...versions]
-      classes.note(all)
-      adoption.noteVersions(all)
+      classes.note(versions)
+      adoption.noteVersions(versions)
       planner.plan()
     },
-    retire(tenant, name, keepVersions) {
+    retire(tenant, name, keep) {
+      const keys = keep.map(versionKey)
       for (const pool of pools.values()) {
         if (pool.version.tenant !== tenant || pool.version.function !== name) continue
-        pool.retired = !keepVersions.includes(pool.version.version)
+        pool.retired = !keys.includes(pool.key)
         if (!pool.retired) continue
         for (const sandbox of pool.sandboxes) if (sandbox.isIdle) fleet.end(sandbox, endReasons.retired(), limits.endGraceMs)
       }

@@ -64,7 +64,13 @@ export class SpareClasses {
   /** The versions there are. */
   note(versions: Iterable<RoutedVersion>): void {
     for (const state of this.byKey.values()) state.wanted = this.defaults.includes(state.key)
-    for (const version of versions) this.of(classOfVersion(version)).wanted = true
+    // All versions there are, at every change of one: a key is made for the first of each class only.
+    let last: RoutedVersion | undefined
+    for (const version of versions) {
+      if (last?.runtime === version.runtime && last.memoryMiB === version.memoryMiB) continue
+      last = version
+      this.of(classOfVersion(version)).wanted = true
+    }
   }
 
   get booting(): number {

@@ -43,10 +43,10 @@ export interface Scheduler {
    * @throws HostelError as `acquire`; `init_failed` has the guest's error as `facts.guest`.
    */
   prepare(version: RoutedVersion): Promise<{ contract: Contract; initMs: number }>
-  /** The versions there are now, from the routing table: decides which spares are kept ready, and which adopted sandboxes are known. */
+  /** The versions there are now, from the routing table, to be gone through more than once: decides which spares are kept ready, and which adopted sandboxes are known. */
   noteVersions(versions: Iterable<RoutedVersion>): void
-  /** Sandboxes of this function get no new requests and end when their requests have, except those of the versions kept. */
-  retire(tenant: string, name: string, keepVersions: number[]): void
+  /** Sandboxes of this function get no new requests and end when their requests have, except those of the versions kept, with the secrets that these have. */
+  retire(tenant: string, name: string, keep: readonly RoutedVersion[]): void
   /** Every sandbox, with memory as measured now. */
   list(): Promise<SandboxInfo[]>
   /** Refuses new requests, and ends every sandbox once its requests have ended or the time is up. */

@@ -74,11 +74,12 @@ interface VersionRow {
   timeout_ms: number
   concurrency: number
   env: string
+  secrets: string
   contract: string
   created_at_ms: number
 }
 
-const VERSION_COLUMNS = 'tenant, function, version, code_digest, runtime, handler, memory_mib, timeout_ms, concurrency, env, contract, created_at_ms'
+const VERSION_COLUMNS = 'tenant, function, version, code_digest, runtime, handler, memory_mib, timeout_ms, concurrency, env, secrets, contract, created_at_ms'
 
 export function functionStore(database: DatabaseSync): FunctionStore {
   const sql = statements(database)
@@ -110,7 +111,7 @@ export function functionStore(database: DatabaseSync): FunctionStore {
       `INSERT INTO functions (tenant, name, created_at_ms, deployed_at_ms) VALUES (?, ?, ?, ?)
        ON CONFLICT DO UPDATE SET deployed_at_ms = excluded.deployed_at_ms`,
     ).run(tenant, name, createdAtMs, createdAtMs)
-    sql(`INSERT INTO versions (${VERSION_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`).run(
+    sql(`INSERT INTO versions (${VERSION_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`).run(
       tenant,
       name,
       version.version,
@@ -121,6 +122,7 @@ export function functionStore(database: DatabaseSync): FunctionStore {
       version.timeoutMs,
       version.concurrency,
       JSON.stringify(version.env),
+      JSON.stringify(version.secrets ?? {}),
       version.contract,
       createdAtMs,
     )
@@ -231,6 +233,7 @@ export function toRouted(stored: StoredFunction): RoutedFunction {
 }
 
 function toVersion(found: VersionRow): StoredVersion {
+  const secrets = found.secrets === '{}' ? undefined : (JSON.parse(found.secrets) as Record<string, string>)
   return {
     tenant: found.tenant,
     function: found.function,
@@ -242,6 +245,7 @@ function toVersion(found: VersionRow): StoredVersion {
     timeoutMs: found.timeout_ms,
     concurrency: found.concurrency,
     env: JSON.parse(found.env) as Record<string, string>,
+    ...(secrets && { secrets }),
     contract: found.contract as Contract,
     createdAtMs: found.created_at_ms,
   }

@@ -13,10 +13,13 @@ import type { RecordReader } from './records/reader.ts'
 import { deleteSegment, forgettable, listSegments } from './records/segments.ts'
 import { startWriter } from './records/writer.ts'
 import type { RecordWriter } from './records/writer.ts'
+import { secretStore } from './secrets.ts'
+import type { SecretStore } from './secrets.ts'
 
 export interface Store {
   access: AccessStore
   functions: FunctionStore
+  secrets: SecretStore
   records: Pick<RecordReader, 'get' | 'list' | 'countLines' | 'countSince' | 'lines'> & Pick<RecordWriter, 'append' | 'position'>
   /** Deletes segments that are too old or too many. */
   forgetOldRecords(nowMs: number): void
@@ -44,6 +47,7 @@ export async function openStore(directory: string, events: StoreEvents): Promise
     return {
       access: accessStore(database),
       functions: functionStore(database),
+      secrets: secretStore(database),
       records: {
         ...reader,
         append: (batch, options) => writer.append(batch, options),

@@ -154,9 +154,9 @@ async function connectGateway(child: ChildProcess): Promise<StandInGateway> {
     answer: () => ({ contract: 'fetch', initMs: 12.5 }),
     link: new Link(ours, {
       events: {
-        routes: ({ functions }) => {
-          gateway.routes = functions
-          routes.resolve()
+        routes: ({ functions, first, last }) => {
+          gateway.routes = [...(first ? [] : gateway.routes), ...functions]
+          if (last) routes.resolve()
         },
         route: (payload) => gateway.changes.push({ name: 'route', payload }),
         unroute: (payload) => gateway.changes.push({ name: 'unroute', payload }),
@@ -166,6 +166,7 @@ async function connectGateway(child: ChildProcess): Promise<StandInGateway> {
           gateway.prepared.push(version)
           return gateway.answer(version)
         },
+        sync: async () => ({}),
         sandboxes: async () => ({ sandboxes: gateway.sandboxes }),
       },
     }),

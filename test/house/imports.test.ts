@@ -22,7 +22,8 @@ const house: Record<string, string[]> = {
   scheduler: ['engines', 'sandbox'],
   invocations: ['scheduler', 'sandbox', 'link', 'store'],
   functions: ['invocations', 'scheduler', 'sandbox', 'link', 'store'],
-  api: ['functions', 'invocations', 'link', 'store', 'manifest'],
+  secrets: ['store'],
+  api: ['functions', 'secrets', 'invocations', 'link', 'store', 'manifest'],
   gateway: ['functions', 'invocations', 'scheduler', 'sandbox', 'link'],
 
   client: [],
@@ -34,7 +35,7 @@ const house: Record<string, string[]> = {
   // The composition roots: each puts one process together.
   'main.ts': ['keeper', 'settings.ts'],
   control: ['functions', 'invocations', 'link', 'store'],
-  'control.ts': ['control', 'api', 'functions', 'invocations', 'store', 'link'],
+  'control.ts': ['control', 'api', 'functions', 'secrets', 'invocations', 'store', 'link'],
   'gateway.ts': ['gateway', 'invocations', 'scheduler', 'link'],
 }
 

@@ -38,6 +38,7 @@ export const command = () =>
                 ['timeout', formatMs(live.timeoutMs)],
                 ['concurrency', `${live.concurrency} at once in one sandbox`],
                 ['environment', live.envNames.join(', ') || 'none'],
+                ...(live.secrets ? ([['secrets', secretTexts(live.secrets).join(', ')]] satisfies [string, string][]) : []),
               ] satisfies [string, string][])
             : []),
         ]),
@@ -59,3 +60,7 @@ export const command = () =>
       print(table([{ title: 'VERSION', right: true }, { title: 'ALIASES' }, { title: 'DEPLOYED' }, { title: 'RUNTIME' }, { title: 'CODE' }], rows))
       if (found.versions.length > shown.length) print(styled('dim', `… and ${found.versions.length - shown.length} older`))
     })
+
+function secretTexts(secrets: Record<string, string>): string[] {
+  return Object.entries(secrets).map(([variable, name]) => (variable === name ? name : `${name} (as ${variable})`))
+}
