@@ -15,7 +15,7 @@ export function newCommand(name: string): Command {
 export const jsonOption = () => new Option('--json', 'print one JSON document instead of text')
 export const apiOption = () => new Option('--api <url>', 'control API (default: $HOSTEL_API, else the server on this machine)')
 export const tokenOption = () => new Option('--token <token>', 'token for it (default: $HOSTEL_TOKEN, else as above)')
-export const tenantOption = () => new Option('--tenant <name>', 'tenant that owns the function').default('default' as const)
+export const tenantOption = () => new Option('--tenant <tenant>', 'tenant that owns the function').default('default' as const).env('HOSTEL_TENANT')
 
 /** The examples at the end of a command's help; the first word `hostel` is ours to add. */
 export function examples(...lines: string[]): string {

@@ -44,15 +44,17 @@ export async function planVersion(wanted: WantedConfig, { live, code, runtimes }
   const config: Partial<VersionConfig> = codeKnown ? await resolveConfig(wanted, code, runtimes) : { ...entryOf(wanted), ...resolveSettings(wanted) }
   const changes: FieldChange[] = []
   if (live?.codeDigest !== wanted.code) changes.push({ field: 'code', ...changeOf(live?.codeDigest, wanted.code) })
-  for (const [field, to] of Object.entries(config)) {
-    const from = live?.config[field as keyof VersionConfig]
+  const fields = new Set([...Object.keys(config), ...Object.keys(live?.config ?? {})]) as Set<keyof VersionConfig>
+  for (const field of fields) {
+    const [from, to] = [live?.config[field], config[field]]
+    if (!codeKnown && (field === 'runtime' || field === 'handler') && to === undefined) continue
     if (field === 'env') changes.push(...envChanges(live?.config.env ?? {}, config.env ?? {}))
     else if (!isDeepStrictEqual(from, to)) changes.push({ field, ...changeOf(from, to) })
   }
   return { live: live?.version ?? null, codeKnown, changes }
 }
 
-/** Runtime and handler as far as they are said; what is left to be found in the code may turn out to be the same. */
+/** Runtime and handler as far as they are said: what is left to be found in the code may turn out to be the same. */
 function entryOf(wanted: WantedConfig): Partial<VersionConfig> {
   return { ...(wanted.runtime !== undefined && { runtime: wanted.runtime }), ...(wanted.handler !== undefined && { handler: wanted.handler }) }
 }
