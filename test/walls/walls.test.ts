@@ -231,6 +231,15 @@ describe('a function in a sandbox', () => {
     assert.ok(second - first < 1_000, `counted ${second - first} in 3 s of idleness`)
   })
 
+  it('cannot wake itself up from idleness with a timer that sends SIGCONT', async () => {
+    await deploy(server, 'waker', { 'main.py': readFileSync(join(import.meta.dirname, 'probe-python', 'waker.py'), 'utf8') }, { runtime: 'python3' })
+    const first = await callEvent<{ armed: number; cpuSeconds: number }>(server, 'waker', {})
+    assert.equal(first.armed, 0, 'the timer is armed')
+    await new Promise((resolve) => setTimeout(resolve, 5_000))
+    const second = await callEvent<{ cpuSeconds: number }>(server, 'waker', {})
+    assert.ok(second.cpuSeconds - first.cpuSeconds < 1, `computed for ${second.cpuSeconds - first.cpuSeconds} s in 5 s of idleness`)
+  })
+
   it('is gone with all its children when its function is removed', async () => {
     await deploy(
       server,

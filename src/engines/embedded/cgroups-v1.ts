@@ -10,6 +10,10 @@ export const V1_CONTROLLERS = ['memory', 'pids', 'cpu', 'freezer'] as const
 /** v1 counts shares of 1,024 where v2 counts weights of 100. */
 const SHARES_PER_WEIGHT = 10.24
 
+/** A guest at rest may compute for a thousandth of the time: see `freeze`. */
+const RESTING_PERIOD_US = 1_000_000
+const RESTING_QUOTA_US = 1_000
+
 export function createCgroupsV1(instance: string, mounts: Map<string, string>): Cgroups {
   const roots = {} as Record<(typeof V1_CONTROLLERS)[number], string>
   for (const controller of V1_CONTROLLERS) {
@@ -58,6 +62,7 @@ export function createCgroupsV1(instance: string, mounts: Map<string, string>): 
   function sandboxCgroup(name: string): SandboxCgroup {
     const memory = `${roots.memory}/${name}`
     const frozenState = `${roots.freezer}/${name}/freezer.state`
+    const cpu = `${roots.cpu}/${name}`
     let wanted = false
     return {
       joinFiles: V1_CONTROLLERS.map((controller) => `${roots[controller]}/${name}/cgroup.procs`),
@@ -74,13 +79,19 @@ export function createCgroupsV1(instance: string, mounts: Map<string, string>): 
             if (wanted && state === 'FREEZING') writeIfThere(frozenState, 'FROZEN')
             return !wanted || state !== 'FREEZING'
           })
-          if (wanted) signalListed(`${memory}/cgroup.procs`, 'SIGSTOP')
+          if (wanted) {
+            signalListed(`${memory}/cgroup.procs`, 'SIGSTOP')
+            // A timer of the guest's own can send it SIGCONT: what wakes itself up gets next to no time.
+            writeIfThere(`${cpu}/cpu.cfs_period_us`, String(RESTING_PERIOD_US))
+            writeIfThere(`${cpu}/cpu.cfs_quota_us`, String(RESTING_QUOTA_US))
+          }
         } finally {
           writeIfThere(frozenState, 'THAWED')
         }
       },
       thaw() {
         wanted = false
+        writeIfThere(`${cpu}/cpu.cfs_quota_us`, '-1')
         writeIfThere(frozenState, 'THAWED')
         signalListed(`${memory}/cgroup.procs`, 'SIGCONT')
       },
