@@ -4,13 +4,15 @@ import { parentPort } from 'node:worker_threads'
 import { HostelError } from '../../errors.ts'
 import type { ErrorCode } from '../../errors.ts'
 import { treeDigest } from './digest.ts'
+import { stripTypesOf } from './strip.ts'
 import { unpack } from './unpack.ts'
 
 export interface ToUnpacker {
   archive: string
   directory: string
 }
-export type FromUnpacker = { digest: string; files: number; bytes: number } | { error: { code: ErrorCode; message: string } }
+/** `worn`: the thread is not to be used again. */
+export type FromUnpacker = { digest: string; files: number; bytes: number; worn: boolean } | { error: { code: ErrorCode; message: string } }
 
 const port = parentPort!
 
@@ -20,9 +22,12 @@ port.on('message', (task: ToUnpacker) => {
 
 async function work(task: ToUnpacker): Promise<FromUnpacker> {
   try {
-    const entries = await unpack(task.archive, task.directory)
+    let worn = false
+    const entries = await unpack(task.archive, task.directory, (directory, all) => {
+      worn = !stripTypesOf(directory, all)
+    })
     const files = entries.filter((entry) => entry.kind === 'file')
-    return { digest: treeDigest(entries), files: files.length, bytes: files.reduce((sum, file) => sum + file.bytes, 0) }
+    return { digest: treeDigest(entries), files: files.length, bytes: files.reduce((sum, file) => sum + file.bytes, 0), worn }
   } catch (error) {
     if (error instanceof HostelError) return { error: { code: error.code, message: error.message } }
     return { error: { code: 'internal', message: `the archive could not be unpacked: ${(error as Error).message}` } }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { hash } from 'node:crypto'
 import { lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,6 +10,8 @@ import { pack } from 'tar-stream'
 
 import { HostelError } from '../../errors.ts'
 import { limits } from '../../limits.ts'
+import { treeDigest } from './digest.ts'
+import type { TreeEntry } from './digest.ts'
 import { openCodeStore } from './store.ts'
 
 interface Part {
@@ -52,11 +55,36 @@ describe('taking in code', () => {
   const zipped = async (parts: Parameters<typeof tarOf>[0]): Promise<Buffer> => gzipSync(await tarOf(parts))
   const long = (length: number): string => 'x'.repeat(length)
 
+  it('strips types outside node_modules, leaving lines, columns and the digest of what was uploaded', async () => {
+    const source = 'const a: number = 1\nexport const b = a as unknown'
+    const parts = ['index.ts', 'lib/b.mts', 'c.d.ts', 'node_modules/d/d.ts'].map((name) => ({ name, content: source, mode: 0o755 }))
+    const { digest, bytes } = await receive(await zipped([...parts, { name: 'enum.ts', content: 'enum A { b }' }, { name: 'e.js', content: source }]))
+    const root = join(directory, 'code', digest)
+    const read = (name: string): string => readFileSync(join(root, name), 'utf8')
+    const stripped = 'const a         = 1\nexport const b = a           \n//# hostel: types stripped\n'
+    assert.equal(read('index.ts'), stripped)
+    assert.equal(read('lib/b.mts'), stripped)
+    assert.equal(lstatSync(join(root, 'index.ts')).mode & 0o777, 0o755)
+    assert.deepEqual(['c.d.ts', 'node_modules/d/d.ts', 'e.js'].map(read), [source, source, source], 'not ours to strip')
+    assert.equal(read('enum.ts'), 'enum A { b }', 'for Node to refuse')
+    assert.equal(bytes, 5 * source.length + 12)
+    const tree: TreeEntry[] = ['lib', 'node_modules', 'node_modules/d'].map((path) => ({ path, kind: 'directory' }))
+    const file = (path: string, content: string, executable: boolean): TreeEntry => ({
+      path,
+      kind: 'file',
+      executable,
+      digest: hash('sha256', content),
+      bytes: 0,
+    })
+    tree.push(...parts.map(({ name }) => file(name, source, true)), file('enum.ts', 'enum A { b }', false), file('e.js', source, false))
+    assert.equal(digest, treeDigest(tree))
+  })
+
   it('unpacks files and directories with their execute bit and nothing else of their modes', async () => {
     const { digest, files, bytes } = await receive(
       await zipped([
         { name: './', type: 'directory' },
-        { name: 'index.ts', content: 'hello', mode: 0o666 },
+        { name: 'index.js', content: 'hello', mode: 0o666 },
         { name: './bin/run', content: '#!', mode: 0o4711 },
         { name: 'empty/', type: 'directory', mode: 0o777 },
         { name: 'ünïcode/日本.txt', content: 'x' },
@@ -66,9 +94,9 @@ describe('taking in code', () => {
     const root = join(directory, 'code', digest)
     assert.equal(files, 4)
     assert.equal(bytes, 12)
-    assert.equal(readFileSync(join(root, 'index.ts'), 'utf8'), 'hello')
+    assert.equal(readFileSync(join(root, 'index.js'), 'utf8'), 'hello')
     const mode = (path: string): string => (lstatSync(join(root, path)).mode & 0o7777).toString(8)
-    assert.deepEqual(['.', 'index.ts', 'bin', 'bin/run', 'empty'].map(mode), ['755', '644', '755', '755', '755'])
+    assert.deepEqual(['.', 'index.js', 'bin', 'bin/run', 'empty'].map(mode), ['755', '644', '755', '755', '755'])
   })
 
   it('gives the same content the same digest, however it was packed', async () => {

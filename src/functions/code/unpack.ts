@@ -36,10 +36,15 @@ const KINDS: Record<string, string> = {
 /**
  * Unpacks the file `archive` into `directory`, which must be new, empty and writable by nobody else. Directories become 0755,
  * files 0644 or, when executable, 0755; owners and times of the archive are ignored. Everything is on disk on return.
+ * @param prepare may change the content of files; what is returned tells of them as they were in the archive.
  * @returns what was made, without the root.
  * @throws HostelError `invalid_input` or `request_too_large` when the archive is not acceptable; what was unpacked so far is the caller's to remove.
  */
-export async function unpack(archive: string, directory: string): Promise<TreeEntry[]> {
+export async function unpack(
+  archive: string,
+  directory: string,
+  prepare: (directory: string, entries: readonly TreeEntry[]) => void = () => {},
+): Promise<TreeEntry[]> {
   const tree = new Map<string, TreeEntry>()
   // The first reason to refuse the archive: streams that are torn down for it report other errors.
   let refusal: unknown
@@ -62,6 +67,7 @@ export async function unpack(archive: string, directory: string): Promise<TreeEn
   if (refusal) throw explain(refusal)
   const entries = [...tree.values()]
   if (!entries.some(({ kind }) => kind === 'file')) throw new HostelError('invalid_input', 'the archive holds no files')
+  prepare(directory, entries)
   await syncTree(directory, entries)
   return entries
 }

@@ -52,7 +52,9 @@ export function startUnpacker(timeoutMs: number): Unpacker {
       thread.postMessage(task)
       const answer = await promise
       if ('error' in answer) throw new HostelError(answer.error.code, answer.error.message)
-      return answer
+      const { worn, ...unpacked } = answer
+      if (worn) await thread.terminate()
+      return unpacked
     } catch (error) {
       // Whatever it still does, it must not do it in a directory that is being removed.
       if (error === tooMuch) await thread.terminate()
