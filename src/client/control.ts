@@ -141,9 +141,11 @@ export function createControlClient(access: { api: string; token: string }) {
 
     removeFunction: (tenant: string, name: string) => json<void>('DELETE', functionPath(tenant, name)),
 
-    /** The newest invocations of a tenant, at most 1,000. */
-    invocations: async (tenant: string, limit: number) =>
-      (await json<{ invocations: Invocation[] }>('GET', `${tenantPath(tenant)}/invocations?limit=${limit}`)).invocations,
+    /** The newest invocations of a tenant, or of one function of it; at most 1,000. */
+    async invocations(tenant: string, query: { limit: number; function?: string }): Promise<Invocation[]> {
+      const name = query.function === undefined ? '' : `&function=${encodeURIComponent(query.function)}`
+      return (await json<{ invocations: Invocation[] }>('GET', `${tenantPath(tenant)}/invocations?limit=${query.limit}${name}`)).invocations
+    },
 
     invocation: (tenant: string, id: string) => json<InvocationDetail>('GET', `${tenantPath(tenant)}/invocations/${encodeURIComponent(id)}`),
 

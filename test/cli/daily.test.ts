@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 
 import { eventually } from '../lib/functions.ts'
-import { removeData, startServer, type TestServer } from '../lib/server.ts'
+import { projectRoot, removeData, startServer, type TestServer } from '../lib/server.ts'
 import { hostel, run, temporaryDirectory, type Run, type RunOptions } from './run.ts'
 
 let server: TestServer
@@ -29,6 +29,11 @@ const answering = (text: string): string => `export default { fetch: () => new R
 const call = async (name: string): Promise<string> => (await fetch(`${server.gateway}/default/${name}/`, { signal: AbortSignal.timeout(10_000) })).text()
 
 describe('deploying a hostel.yaml', () => {
+  it('has its schema at the API, for editors', async () => {
+    const schema = await (await fetch(`${server.api}/hostel.schema.json`)).json()
+    assert.deepEqual(schema, JSON.parse(readFileSync(join(projectRoot, 'docs/reference/hostel.schema.json'), 'utf8')))
+  })
+
   const project = temporaryDirectory()
   after(() => project[Symbol.dispose]())
   const deploy = (...args: string[]): Promise<Run> => cli(['deploy', ...args], { cwd: project.path })
@@ -205,9 +210,13 @@ describe('hostel top', () => {
       const { stdout } = await cli(['top', '--once'])
       assert.match(
         stdout,
-        /^[\d.]+ requests\/s, 0 in flight, \d+ sandboxes and \d+ spares in \d+ MiB\n\nFUNCTION [\s\S]*\nbusy +0\.4 +25 % +\S+ ms +\S+ ms +0 +0 +\d +\d +\d+ MiB\n/,
+        /^[\d.]+ requests\/s, 0 in flight, \d+ sandbox(?:es)? and \d+ spares? in \d+ MiB\n\nFUNCTION [\s\S]*\nbusy +0\.4 +25 % +\S+ ms +\S+ ms +0 +0 +\d +\d +\d+ MiB\n/,
       )
     })
+    const list = (await cli(['invocations', 'ls', 'busy'])).stdout
+    assert.match(list, /^STARTED [\s\S]*\n\S+ \S+ {2}busy:1 +200 {2}ok +\S+ ms {2}warm +[0-9a-f-]{36} {2}GET \/\n/)
+    assert.match((await cli(['invocations', 'ls', '--failed', '--limit', '1'])).stdout, /^.*\n.* 500 {2}handler_error .*GET \/bad\n$/)
+    assert.match((await cli(['invocations', 'ls', 'bsuy'])).stderr, /Did you mean "busy"\?/)
     const { functions } = JSON.parse((await cli(['top', '--json'])).stdout) as { functions: { function: string; errorShare: number }[] }
     assert.equal(functions.find((item) => item.function === 'busy')?.errorShare, 0.25)
   })

@@ -1,11 +1,14 @@
-import type { InvocationDetail } from '../../client/control.ts'
+import type { Invocation, InvocationDetail } from '../../client/control.ts'
+import { parseInteger } from '../../settings.ts'
 import { called } from '../called.ts'
 import { apiOption, examples, jsonOption, newCommand, tenantOption, tokenOption } from '../command.ts'
 import { connect } from '../connect.ts'
-import { formatBytes, formatMs, formatTime, harmless, pairs, print, printJson, styled } from '../output.ts'
+import { formatBytes, formatMs, formatTime, harmless, pairs, print, printJson, styled, table } from '../output.ts'
 import { recordedInvocation } from '../recorded.ts'
+import { withSuggestion } from '../suggest.ts'
+import { show, watchOption } from '../watching.ts'
 
-const show = () =>
+const showOne = () =>
   newCommand('show')
     .summary('explain one invocation')
     .description('Explain one invocation in sentences: what was called, how it ended and why, and where the time went.')
@@ -21,7 +24,60 @@ const show = () =>
       explain(invocation)
     })
 
-export const command = () => newCommand('invocations').description('Explain single runs of functions.').addCommand(show())
+/** How many are listed when nothing is said. */
+const LISTED = 20
+
+const ls = () =>
+  newCommand('ls')
+    .summary('list the newest invocations')
+    .description('List the newest invocations of a tenant, or of one function: when, what was called, how it ended and how long it took.')
+    .argument('[function]', 'only of this function')
+    .option('--failed', 'only those that failed, of the newest 1,000')
+    .option('-n, --limit <count>', `at most so many (default ${LISTED})`)
+    .addOption(tenantOption())
+    .addOption(apiOption())
+    .addOption(tokenOption())
+    .addOption(watchOption())
+    .addOption(jsonOption())
+    .addHelpText('after', examples('invocations ls', 'invocations ls hello --failed', 'invocations ls --watch'))
+    .action(async (name, options) => {
+      const limit = options.limit === undefined ? LISTED : parseInteger('--limit', options.limit, 1, 1_000)
+      const { client } = connect(options)
+      const list = async (): Promise<Invocation[]> => {
+        const found = await client.invocations(options.tenant, { limit: options.failed ? 1_000 : limit, ...(name !== undefined && { function: name }) })
+        return found.filter((item) => !options.failed || item.outcome !== 'ok').slice(0, limit)
+      }
+      if (name !== undefined) await withSuggestion(client, options.tenant, name, () => client.function(options.tenant, name))
+      if (options.json && !options.watch) return printJson({ invocations: await list() })
+      await show(async () => listed(await list()), options)
+    })
+
+export const command = () => newCommand('invocations').description('See and explain single runs of functions.').addCommand(ls()).addCommand(showOne())
+
+function listed(invocations: Invocation[]): string {
+  if (invocations.length === 0) return 'There are no such invocations.'
+  const columns = [
+    { title: 'STARTED' },
+    { title: 'FUNCTION' },
+    { title: 'STATUS', right: true },
+    { title: 'OUTCOME' },
+    { title: 'TOTAL', right: true },
+    { title: 'SANDBOX' },
+    { title: 'ID' },
+    { title: 'REQUEST' },
+  ]
+  const rows = invocations.map((item) => [
+    formatTime(item.startedAtMs),
+    `${item.function}:${item.version}`,
+    String(item.status),
+    item.outcome,
+    formatMs(item.totalMs),
+    item.start ?? '-',
+    item.id,
+    `${item.method} ${item.path.length > 60 ? `${item.path.slice(0, 59)}…` : item.path}`,
+  ])
+  return table(columns, rows)
+}
 
 /** Lines of a function's stack trace shown to people. */
 const STACK_LINES = 12

@@ -34,7 +34,7 @@ interface Seen {
 }
 
 async function look(client: ControlClient, tenant: string): Promise<Seen> {
-  const [sandboxes, invocations] = await Promise.all([client.sandboxes(tenant), client.invocations(tenant, RECORDS_MAX)])
+  const [sandboxes, invocations] = await Promise.all([client.sandboxes(tenant), client.invocations(tenant, { limit: RECORDS_MAX })])
   return { functions: activityOf(invocations, sandboxes, Date.now()), spares: sandboxes.filter((item) => item.tenant === null), sandboxes }
 }
 
@@ -44,7 +44,7 @@ function render({ functions, spares, sandboxes }: Seen): string {
   const head = [
     `${formatRate(sum((item) => item.requestsPerSecond))} requests/s`,
     `${sum((item) => item.inFlight)} in flight`,
-    `${sandboxes.length - spares.length} sandboxes and ${spares.length} spares in ${formatBytes(memory)}`,
+    `${counted(sandboxes.length - spares.length, 'sandbox', 'es')} and ${counted(spares.length, 'spare', 's')} in ${formatBytes(memory)}`,
   ].join(', ')
   if (functions.length === 0) return `${styled('bold', head)}\n\nNo function is at work, or was in the last ${WINDOW_MS / 1_000} seconds.`
   const right = (title: string) => ({ title, right: true })
@@ -62,6 +62,10 @@ function render({ functions, spares, sandboxes }: Seen): string {
     formatBytes(item.memoryBytes),
   ])
   return `${styled('bold', head)}\n\n${table(columns, rows)}`
+}
+
+function counted(count: number, word: string, ending: string): string {
+  return `${count} ${word}${count === 1 ? '' : ending}`
 }
 
 function formatRate(perSecond: number): string {
