@@ -11,6 +11,7 @@ const TIMEOUT_MS = 120_000
 /** @type {{ name: string, holds: string, command: string[] }[]} */
 export const checks = [
   { name: 'types', holds: 'the types fit', command: ['tsc', '-p', '.', '--pretty', 'false'] },
+  { name: 'shim', holds: "the types of the Node shim's JavaScript fit", command: ['tsc', '-p', 'guest/node', '--pretty', 'false'] },
   { name: 'lint', holds: 'the linter finds nothing', command: ['oxlint', '--type-aware', '--deny-warnings'] },
   { name: 'format', holds: 'every file is formatted', command: ['oxfmt', '--list-different'] },
   { name: 'unused', holds: 'no file, export or dependency is unused', command: ['knip', '--no-progress', '--no-config-hints'] },

@@ -38,7 +38,7 @@ def event_of(request, spec):
     if not request.meta.get('event'):
         return http_event(request, spec, body)
     try:
-        return json.loads(body) if body else None
+        return json.loads(body) if body else {}
     except (ValueError, RecursionError) as error:
         raise InvalidEvent(f'the event is not JSON: {error}') from None
 

@@ -8,9 +8,9 @@ from .request import InvalidResponse, encode_json
 
 JSON_HEADERS = ['content-type', 'application/json']
 
-_is_token = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
+is_token = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 # What HTTP/1.1 can carry: Latin-1 without control characters.
-_is_value = re.compile(r'[\t\x20-\x7e\x80-\xff]*').fullmatch
+is_value = re.compile(r'[\t\x20-\x7e\x80-\xff]*').fullmatch
 _NO_BODY = (204, 205, 304)
 
 
@@ -150,13 +150,13 @@ def _answer_headers(result, method):
     flat = []
     for name, value in (*given.items(), *(('set-cookie', cookie) for cookie in cookies)):
         lower = name.lower() if isinstance(name, str) else ''
-        if not _is_token(lower):
+        if not is_token(lower):
             raise InvalidResponse(f'{name!r:.100} is no name for a header')
         if lower == 'content-length' and method != 'HEAD':
             continue  # the length of the body itself is what counts
         if type(value) in (int, float):
             value = str(value)
-        if not isinstance(value, str) or not _is_value(value):
+        if not isinstance(value, str) or not is_value(value):
             raise InvalidResponse(f'the header {lower} has a value that HTTP cannot carry: {value!r:.100}')
         flat += (lower, value)
     return flat

@@ -17,9 +17,10 @@ class Request:
     """Every method may be called from any thread."""
 
     __slots__ = ('_wire', '_host', 'stream', 'method', 'url', 'headers', 'meta', 'deadline', 'parts', 'received_bytes',
-                 '_window_bytes', 'running', 'answered', 'settled', 'cancelled', 'on_cancel', '_credit_bytes', '_rest', '_last', '_on_drained')
+                 '_window_bytes', '_streamed', '_body_ended', '_taken_bytes', '_on_body', 'running', 'answered', 'settled', 'cancelled', 'on_cancel', '_credit_bytes', '_rest', '_last', '_on_drained')
 
-    def __init__(self, host, stream, head):
+    def __init__(self, host, stream, head, streamed=False):
+        """`streamed`: the body is taken with `read` while it comes, else it is kept whole in `parts`."""
         self._host = host
         self._wire = host.wire
         self.stream = stream
@@ -28,11 +29,16 @@ class Request:
         self.parts = []
         self.received_bytes = 0
         self._window_bytes = WINDOW_BYTES
+        self._streamed = streamed
+        self._body_ended = False
+        self._taken_bytes = 0
+        self._on_body = None
         # The handler has it; the answer has ended; both are over and nothing more may be said.
         self.running = False
         self.answered = False
         self.settled = False
-        self.cancelled = False
+        # Why the host cancelled the request, once it has.
+        self.cancelled = None
         # Called once, in the reader's thread, when the host cancels.
         self.on_cancel = None
         # What of the answer's body waits for credit, and whether it is the end of it.
@@ -49,10 +55,44 @@ class Request:
         self._window_bytes -= len(data)
         if self._window_bytes < 0:
             raise Fault(f'stream {self.stream} got more body than credit')
+        if self._streamed:
+            with self._wire.lock:
+                if data and not self.cancelled:
+                    self.parts.append(data)
+                self._body_ended = bool(last)
+                self._body_came()
+            return
         self.parts.append(data)
         if not last and self._window_bytes <= WINDOW_BYTES // 2:
             self._wire.send(frame(CREDIT, 0, self.stream, u32.pack(WINDOW_BYTES - self._window_bytes)))
             self._window_bytes = WINDOW_BYTES
+
+    def read(self, on_body):
+        """(what has come of a streamed body since the last call, whether more will come). None: nothing yet; `on_body` will be called."""
+        with self._wire.lock:
+            if not self.parts and not self._body_ended and not self.cancelled:
+                self._on_body = on_body
+                return None
+            data = b''.join(self.parts)
+            self.parts.clear()
+            self._taken_bytes += len(data)
+            if self._taken_bytes >= WINDOW_BYTES // 2 and not self._body_ended and not self.settled and not self.cancelled:
+                self._wire.send(frame(CREDIT, 0, self.stream, u32.pack(self._taken_bytes)))
+                self._window_bytes += self._taken_bytes
+                self._taken_bytes = 0
+            return data, not self._body_ended
+
+    def watch(self, on_cancelled):
+        """Has `on_cancelled` called when the host cancels; for those who have read the whole body."""
+        with self._wire.lock:
+            self._on_body = on_cancelled
+            if self.cancelled:
+                self._body_came()
+
+    def _body_came(self):
+        call, self._on_body = self._on_body, None
+        if call is not None:
+            call()
 
     def start(self):
         """Gives the request to its handler. False: it was cancelled before."""
@@ -62,11 +102,12 @@ class Request:
 
     def cancel(self, reason):
         with self._wire.lock:
-            self.cancelled = True
+            self.cancelled = reason
             if not self.answered:
                 self._rest = b''
                 self._send_error({'kind': 'handler', 'name': 'Cancelled', 'message': f'the request was cancelled: {reason}'})
             self._drained()
+            self._body_came()
         if self.on_cancel is not None:
             self.on_cancel()
 
@@ -85,11 +126,15 @@ class Request:
             self._stop()
             if self.answered:
                 self._settle()
-            elif body:
-                self._rest, self._last = memoryview(body), True
-                self._push([frame(RESPONSE_HEAD, 0, self.stream, head)])
             else:
-                self._wire.send(frame(RESPONSE_HEAD, self._end(), self.stream, head))
+                self._send_whole(head, body)
+
+    def answer(self, status, headers, body=b''):
+        """The whole answer, while the handler goes on until `finish`."""
+        head = _head(status, headers)
+        with self._wire.lock:
+            if not self.answered:
+                self._send_whole(head, body)
 
     def begin(self, status, headers):
         """The head of an answer whose body follows with `write`."""
@@ -110,8 +155,15 @@ class Request:
             self._on_drained = on_drained
             return False
 
+    def end(self):
+        """The end of a body sent with `write`, while the handler goes on until `finish`."""
+        with self._wire.lock:
+            if not self.answered:
+                self._last = True
+                self._push([])
+
     def finish(self):
-        """The end of a body sent with `write`, and of the handler."""
+        """The end of the handler, and of a body sent with `write` if that has not ended before."""
         with self._wire.lock:
             self._stop()
             if self.answered:
@@ -130,6 +182,13 @@ class Request:
                 self._send_error(error)
 
     # ── state; all with the wire's lock held ────────────────────────────────────────────────────────────────────────
+
+    def _send_whole(self, head, body):
+        if body:
+            self._rest, self._last = memoryview(body), True
+            self._push([frame(RESPONSE_HEAD, 0, self.stream, head)])
+        else:
+            self._wire.send(frame(RESPONSE_HEAD, self._end(), self.stream, head))
 
     def _push(self, out):
         """Sends the frames in `out` and as much of the body as there is credit for."""

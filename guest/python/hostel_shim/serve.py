@@ -1,7 +1,8 @@
 """The shim's life: a spare waits in one thread; once specialised, the main thread is the function's and a second one is the host's reader.
 
 The reader never runs the function's code, so that it answers PING while a handler computes. Handlers run in the main thread
-and, when several requests are in hand, in further ones; `async def` handlers run as tasks of an event loop in the main thread.
+and, when several requests are in hand, in further ones, and so do WSGI apps; `async def` handlers and ASGI apps run as tasks of an
+event loop in the main thread.
 """
 import json
 import os
@@ -10,7 +11,7 @@ import threading
 from struct import error as StructError
 
 from . import wire as w
-from .loading import InitError, is_async, load
+from .loading import InitError, is_async, kind_of, load
 from .logs import ERROR, Logs
 from .request import EVENT_MAX_BYTES, Request, encode_json, error_payload
 from .wire import Fault, Wire, die, frame
@@ -28,17 +29,26 @@ def run(root):
     threading.excepthook = host.log_thread_error
     threading.Thread(target=host.read, name='hostel-reader', daemon=True).start()
     try:
-        handler = load(root, spec)
-        asynchronous = is_async(handler)
+        runner = _runner(host, *load(root, spec), spec)
     except BaseException as error:
         host.fail_init(error)
-    if asynchronous:
-        from .tasks import Tasks
-        runner = Tasks(host, handler, spec)
-    else:
-        runner = Workers(host, handler, spec)
     host.specialised(runner)
     runner.run()
+
+
+def _runner(host, export, handler, spec):
+    """What serves the requests. Each is imported only where it is needed."""
+    kind = kind_of(export, handler)
+    if kind == 'asgi':
+        from .asgi import Asgi
+        return Asgi(host, handler, spec)
+    if kind == 'wsgi':
+        from .wsgi import Wsgi
+        return Wsgi(host, handler, spec)
+    if is_async(handler):
+        from .tasks import Tasks
+        return Tasks(host, handler, spec)
+    return Workers(host, handler, spec)
 
 
 class Host:
@@ -93,10 +103,13 @@ class Host:
             if stream <= self._last_stream:
                 raise Fault(f'a request on stream {stream} after one on {self._last_stream}')
             self._last_stream = stream
-            request = Request(self, stream, _parse(payload.decode()))
+            streamed = self._runner.contract == 'fetch'
+            request = Request(self, stream, _parse(payload.decode()), streamed)
             with self.wire.lock:
                 self.requests[stream] = request
-            if flags & w.END:
+            if flags & w.END and streamed:
+                request.receive(b'', True)
+            if flags & w.END or streamed:
                 self._runner.take(request)
             return
         if not 0 < stream <= self._last_stream:
@@ -106,6 +119,8 @@ class Host:
             return  # settled: the two have crossed
         if kind == w.REQUEST_BODY:
             request.receive(payload, flags & w.END)
+            if self._runner.contract == 'fetch':
+                return  # the runner has it since its head came
             if request.received_bytes > EVENT_MAX_BYTES:
                 self.refuse(request, 413, f'an event handler takes at most {EVENT_MAX_BYTES} bytes')
             elif flags & w.END:
@@ -141,7 +156,7 @@ class Host:
     def specialised(self, runner):
         with self.wire.lock:
             self.logs.flush(0)
-            self._send(w.SPECIALISED, {'contract': 'event'})
+            self._send(w.SPECIALISED, {'contract': runner.contract})
             self._runner = runner
             with _faults_are_fatal:
                 for waiting in self._waiting:

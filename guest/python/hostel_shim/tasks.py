@@ -9,6 +9,8 @@ from .request import InvalidResponse
 
 
 class Tasks:
+    contract = 'event'
+
     def __init__(self, host, handler, spec):
         self._host = host
         self._handler = handler
@@ -40,11 +42,14 @@ class Tasks:
         task.add_done_callback(self._tasks.discard)
 
         def cancel():
-            context.cancelled.set()
-            self._loop.call_soon_threadsafe(task.cancel)
+            self._cancel(request, context, task)
         request.on_cancel = cancel
         if request.cancelled:
             cancel()
+
+    def _cancel(self, request, context, task):
+        context.cancelled.set()
+        self._loop.call_soon_threadsafe(task.cancel)
 
     async def _serve(self, request, context):
         try:

@@ -12,6 +12,8 @@ THREADS_MAX = 64
 
 
 class Workers:
+    contract = 'event'
+
     def __init__(self, host, handler, spec):
         self._host = host
         self._handler = handler

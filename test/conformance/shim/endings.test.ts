@@ -37,23 +37,6 @@ forEachRuntime('the second stream', (runtime) => {
     await host.ping()
   })
 
-  test('what an old request prints after the move breaks no rule of the new stream', async () => {
-    await using host = await started(runtime)
-    for (let i = 0; i < 3; i++) await host.request().answer()
-    await host.request({ url: '/later?ms=400' }).answer()
-    await host.fallBack()
-    await host.until('the late line', () => host.logs.some((log) => log.text === 'later'))
-    assert.deepEqual(host.linesOf(0), ['stdout later'])
-  })
-
-  test('what is printed between the streams is not sent before HELLO', async () => {
-    await using host = await started(runtime)
-    await host.request({ url: '/later?ms=50' }).answer()
-    // Says HELLO 100 ms later.
-    await host.fallBack()
-    await host.ping()
-  })
-
   test('a shim with a request in hand exits with 0 when its host goes', async () => {
     await using host = await started(runtime)
     host.request({ url: '/sleep?ms=60000' })
@@ -104,3 +87,26 @@ forEachRuntime('a host that breaks the protocol', (runtime) => {
     assert.ok(((await host.exit()).code ?? 0) > 0)
   })
 })
+
+forEachRuntime(
+  'late lines and the second stream',
+  (runtime) => {
+    test('what an old request prints after the move breaks no rule of the new stream', async () => {
+      await using host = await started(runtime)
+      for (let i = 0; i < 3; i++) await host.request().answer()
+      await host.request({ url: '/later?ms=400' }).answer()
+      await host.fallBack()
+      await host.until('the late line', () => host.logs.some((log) => log.text === 'later'))
+      assert.deepEqual(host.linesOf(0), ['stdout later'])
+    })
+
+    test('what is printed between the streams is not sent before HELLO', async () => {
+      await using host = await started(runtime)
+      await host.request({ url: '/later?ms=50' }).answer()
+      // Says HELLO 100 ms later.
+      await host.fallBack()
+      await host.ping()
+    })
+  },
+  'outlives',
+)

@@ -6,14 +6,6 @@ import { CUT_MARK } from './rules.ts'
 import { forEachRuntime, started } from './suite.ts'
 
 forEachRuntime('logs', (runtime) => {
-  test("standard output, standard error and each level arrive in order, as the request's own", async () => {
-    await using host = await started(runtime)
-    const call = host.request({ url: '/levels' })
-    await call.answer()
-    const lines = ['stdout to stdout', 'stderr to stderr', 'debug debug line', 'info info line', 'warn warn line', 'error error line']
-    assert.deepEqual(host.linesOf(call), lines)
-  })
-
   test('lines of fifty requests at once each belong to the request that wrote them, in order', async () => {
     await using host = await started(runtime)
     const calls = Array.from({ length: 50 }, (_, i) => host.request({ url: `/say?text=request-${i}&times=10` }))
@@ -62,12 +54,6 @@ forEachRuntime('logs', (runtime) => {
     assert.equal(lines.length, 20_000)
     assert.ok(lines.every((log, i) => log.text === `line ${i}`))
   })
-
-  test('what is printed after the end of a request breaks no rule', async () => {
-    await using host = await started(runtime)
-    await host.request({ url: '/later?ms=100' }).answer()
-    await host.until('the late line', () => host.logs.some((log) => log.text === 'later'))
-  })
 })
 
 forEachRuntime(
@@ -81,4 +67,30 @@ forEachRuntime(
     })
   },
   'threads',
+)
+
+forEachRuntime(
+  'levels',
+  (runtime) => {
+    test("standard output, standard error and each level arrive in order, as the request's own", async () => {
+      await using host = await started(runtime)
+      const call = host.request({ url: '/levels' })
+      await call.answer()
+      const lines = ['stdout to stdout', 'stderr to stderr', 'debug debug line', 'info info line', 'warn warn line', 'error error line']
+      assert.deepEqual(host.linesOf(call), lines)
+    })
+  },
+  'levels',
+)
+
+forEachRuntime(
+  'late lines',
+  (runtime) => {
+    test('what is printed after the end of a request breaks no rule', async () => {
+      await using host = await started(runtime)
+      await host.request({ url: '/later?ms=100' }).answer()
+      await host.until('the late line', () => host.logs.some((log) => log.text === 'later'))
+    })
+  },
+  'outlives',
 )

@@ -19,8 +19,13 @@ const APP_DIR = join(import.meta.dirname, '../../..')
  * - `computes`: other frames are answered while a handler computes.
  * - `threads`: the action `thread_error` raises in a thread of the function's own.
  * - `fetch`: the fixture `fetch` speaks the fetch contract.
+ * - `event`: the fixture `actions` is an event handler, rather than something that answers HTTP.
+ * - `loads`: the function's code is loaded once, before its first request, and can fail to.
+ * - `errors`: an error in the function's code is told with its name, message, file and line.
+ * - `levels`: standard output is a log, and the language's logging has levels.
+ * - `outlives`: what a handler has started goes on after its answer, and the process ends when the handler ends it.
  */
-export type Capability = 'streams' | 'computes' | 'threads' | 'fetch'
+export type Capability = 'streams' | 'computes' | 'threads' | 'fetch' | 'event' | 'loads' | 'errors' | 'levels' | 'outlives'
 
 export interface ShimRuntime {
   /** Stands in the tests' names. */
@@ -47,13 +52,16 @@ export interface SpawnedShim {
   process: ChildProcess
 }
 
+/** What a language with modules, errors and a log has. */
+const LANGUAGE: Capability[] = ['loads', 'errors', 'levels', 'outlives']
+
 /** A variant is the same shim with another fixture for `actions`. */
-function python(name: string, actions: string, capabilities: Capability[], handlerThrows: number): ShimRuntime {
+function python(name: string, actions: string, capabilities: Capability[], handlerThrows: number, contract: Contract = 'event'): ShimRuntime {
   return {
     name,
-    capabilities: new Set(capabilities),
-    contract: 'event',
-    handler: (fixture) => `${fixture === 'actions' || fixture === 'streams' ? actions : fixture}.py:handler`,
+    capabilities: new Set([...LANGUAGE, contract, ...capabilities]),
+    contract,
+    handler: (fixture) => (['actions', 'streams', 'fetch'].includes(fixture) ? `${actions}.py${contract === 'fetch' ? ':app' : ''}` : `${fixture}.py:handler`),
     failing: {
       syntax: { file: 'broken_syntax.py', line: 4 },
       throws: { file: 'broken_throws.py', line: 5 },
@@ -65,7 +73,7 @@ function python(name: string, actions: string, capabilities: Capability[], handl
 
 const node: ShimRuntime = {
   name: 'nodejs24',
-  capabilities: new Set<Capability>(['fetch', 'streams']),
+  capabilities: new Set<Capability>([...LANGUAGE, 'event', 'fetch', 'streams']),
   contract: 'event',
   handler: (fixture) => `${fixture === 'streams' ? 'fetch' : fixture}.mjs`,
   failing: { syntax: { file: 'broken_syntax.mjs', line: 4 }, throws: { file: 'broken_throws.mjs', line: 5 }, handlerThrows: { file: 'actions.mjs', line: 8 } },
@@ -76,6 +84,8 @@ const node: ShimRuntime = {
 export const runtimes: ShimRuntime[] = [
   python('python3', 'actions', ['streams', 'computes', 'threads'], 17),
   python('python3 with async def', 'actions_async', ['streams', 'threads'], 9),
+  python('python3 with ASGI', 'web_asgi', ['streams'], 26, 'fetch'),
+  python('python3 with WSGI', 'web_wsgi', ['streams', 'computes'], 17, 'fetch'),
   node,
 ].filter((runtime) => runtime !== node || existsSync(join(APP_DIR, 'guest/node/shim.mjs')))
 

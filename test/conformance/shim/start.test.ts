@@ -37,77 +37,8 @@ forEachRuntime('start', (runtime) => {
     assert.deepEqual(await host.specialise('actions'), { contract: runtime.contract })
   })
 
-  test('requests right behind SPECIALISE are answered once the function is loaded', async () => {
-    await using host = new ShimHost(runtime)
-    await host.hello()
-    const specialised = host.specialise('slow_start')
-    const calls = [host.request(), host.request({ body: 'x' })]
-    await specialised
-    for (const call of calls) assert.equal((await call.answer()).body.toString(), 'hello')
-    assert.deepEqual(host.linesOf(0), ['stdout loaded'])
-  })
-
-  test('nothing is said of a body beyond its window before the function is loaded', async () => {
-    await using host = new ShimHost(runtime)
-    await host.hello()
-    const specialised = host.specialise('slow_start')
-    const call = host.request({ body: Buffer.alloc(1_000_000) })
-    await specialised
-    assert.equal((await call.answer()).body.toString(), 'hello')
-  })
-
-  test('a request that is cancelled before the function is loaded settles without having run', async () => {
-    await using host = new ShimHost(runtime)
-    await host.hello()
-    const { specialised, call } = host.together(() => {
-      const specialised = host.specialise('slow_start')
-      const call = host.request()
-      call.cancel()
-      return { specialised, call }
-    })
-    await specialised
-    await call.done()
-    await host.request().answer()
-    assert.equal(host.logs.filter((log) => log.text === 'ran').length, 1)
-  })
-
-  test('an error of syntax fails the start with its file and line', async () => {
-    const error = await failsToStart(runtime, 'broken_syntax')
-    assert.equal(error.name, 'SyntaxError')
-    assert.equal(error.file, runtime.failing.syntax.file)
-    assert.equal(error.line, runtime.failing.syntax.line)
-    assert.ok(error.column! > 0)
-  })
-
-  test('an error at the top level fails the start with its file, line and stack', async () => {
-    const error = await failsToStart(runtime, 'broken_throws')
-    assert.match(error.message, /top level/)
-    assert.deepEqual({ file: error.file, line: error.line }, runtime.failing.throws)
-    assert.match(error.stack!, new RegExp(`${runtime.failing.throws.file.replace('.', '\\.')}.*${runtime.failing.throws.line}`))
-    assert.doesNotMatch(error.stack!, /\/code\/|\/hostel\//)
-  })
-
-  test('a module that is missing fails the start with its name', async () => {
-    assert.match((await failsToStart(runtime, 'broken_import')).message, /no_such_module/)
-  })
-
-  test('a function without its handler fails the start, naming file and handler', async () => {
-    const { message } = await failsToStart(runtime, 'broken_export')
-    assert.match(message, /broken_export/)
-    assert.match(message, /handler/)
-  })
-
   test('a handler in a file that is not there fails the start with the name of the file', async () => {
     assert.match((await failsToStart(runtime, 'not_there')).message, /not_there/)
-  })
-
-  test('a shim whose start failed still answers PING and goes quietly when the host goes', async () => {
-    await using host = new ShimHost(runtime)
-    await host.hello()
-    await assert.rejects(host.specialise('broken_throws'), InitFailed)
-    await host.ping()
-    host.close()
-    assert.deepEqual(await host.exit(), { code: 0, signal: null })
   })
 
   test('the function sees its environment, its names and its directory', async () => {
@@ -125,3 +56,78 @@ forEachRuntime('start', (runtime) => {
     for (const [name, value] of Object.entries(expected)) assert.equal(env[name], value, name)
   })
 })
+
+forEachRuntime(
+  'loading',
+  (runtime) => {
+    test('requests right behind SPECIALISE are answered once the function is loaded', async () => {
+      await using host = new ShimHost(runtime)
+      await host.hello()
+      const specialised = host.specialise('slow_start')
+      const calls = [host.request(), host.request({ body: 'x' })]
+      await specialised
+      for (const call of calls) assert.equal((await call.answer()).body.toString(), 'hello')
+      assert.deepEqual(host.linesOf(0), ['stdout loaded'])
+    })
+
+    test('nothing is said of a body beyond its window before the function is loaded', async () => {
+      await using host = new ShimHost(runtime)
+      await host.hello()
+      const specialised = host.specialise('slow_start')
+      const call = host.request({ body: Buffer.alloc(1_000_000) })
+      await specialised
+      assert.equal((await call.answer()).body.toString(), 'hello')
+    })
+
+    test('a request that is cancelled before the function is loaded settles without having run', async () => {
+      await using host = new ShimHost(runtime)
+      await host.hello()
+      const { specialised, call } = host.together(() => {
+        const specialised = host.specialise('slow_start')
+        const call = host.request()
+        call.cancel()
+        return { specialised, call }
+      })
+      await specialised
+      await call.done()
+      await host.request().answer()
+      assert.equal(host.logs.filter((log) => log.text === 'ran').length, 1)
+    })
+
+    test('an error of syntax fails the start with its file and line', async () => {
+      const error = await failsToStart(runtime, 'broken_syntax')
+      assert.equal(error.name, 'SyntaxError')
+      assert.equal(error.file, runtime.failing.syntax.file)
+      assert.equal(error.line, runtime.failing.syntax.line)
+      assert.ok(error.column! > 0)
+    })
+
+    test('an error at the top level fails the start with its file, line and stack', async () => {
+      const error = await failsToStart(runtime, 'broken_throws')
+      assert.match(error.message, /top level/)
+      assert.deepEqual({ file: error.file, line: error.line }, runtime.failing.throws)
+      assert.match(error.stack!, new RegExp(`${runtime.failing.throws.file.replace('.', '\\.')}.*${runtime.failing.throws.line}`))
+      assert.doesNotMatch(error.stack!, /\/code\/|\/hostel\//)
+    })
+
+    test('a module that is missing fails the start with its name', async () => {
+      assert.match((await failsToStart(runtime, 'broken_import')).message, /no_such_module/)
+    })
+
+    test('a function without its handler fails the start, naming file and handler', async () => {
+      const { message } = await failsToStart(runtime, 'broken_export')
+      assert.match(message, /broken_export/)
+      assert.match(message, /handler/)
+    })
+
+    test('a shim whose start failed still answers PING and goes quietly when the host goes', async () => {
+      await using host = new ShimHost(runtime)
+      await host.hello()
+      await assert.rejects(host.specialise('broken_throws'), InitFailed)
+      await host.ping()
+      host.close()
+      assert.deepEqual(await host.exit(), { code: 0, signal: null })
+    })
+  },
+  'loads',
+)
