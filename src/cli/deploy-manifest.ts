@@ -113,7 +113,10 @@ async function agree(options: ManifestOptions, deploys: number, removals: number
   if (options.json || !canAsk()) {
     throw usageFailure('nothing was changed: there is no terminal to ask on', 'Add --yes to deploy without a question, or --plan to see what would change.')
   }
-  const parts = [...(deploys > 0 ? [`Deploy ${deploys} function${deploys === 1 ? '' : 's'}`] : []), ...(removals > 0 ? [`${deploys > 0 ? 'remove' : 'Remove'} ${removals} for good`] : [])]
+  const parts = [
+    ...(deploys > 0 ? [`Deploy ${deploys} function${deploys === 1 ? '' : 's'}`] : []),
+    ...(removals > 0 ? [`${deploys > 0 ? 'remove' : 'Remove'} ${removals} for good`] : []),
+  ]
   if (!(await confirm(`${parts.join(' and ')}?`, removals > 0 ? 'no' : 'yes'))) {
     throw new CliFailure('failure', 'nothing was changed', { why: 'the answer was not yes' })
   }

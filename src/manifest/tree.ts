@@ -58,7 +58,8 @@ function createConverter(document: Document, placeAt: (offset: number) => Place,
     nodes += 1
     if (nodes > NODES_MAX || depth > DEPTH_MAX) throw new TooLarge()
     const target = isAlias(node) ? node.resolve(document) : node
-    if (isAlias(node) && !target) report(place, `there is no anchor &${node.source} above this alias`)
+    if (isAlias(node) && !target)
+      report(place, `there is no anchor &${node.source} above this alias; a text that begins with * takes quotes: '*${node.source}'`)
     if (isMap(target)) return { place, kind: 'map', entries: entriesOf(target.items, depth) }
     if (isSeq(target)) return { place, kind: 'list', items: target.items.map((item) => convert(item, depth + 1)) }
     const value = isScalar(target) ? target.value : null
