@@ -81,7 +81,7 @@ async function main(): Promise<number> {
     keepWarmMs: settings.keepWarmMs,
     memoryBudgetMiB: settings.memoryBudgetMiB,
     maxSandboxes: settings.maxSandboxes,
-    runtimes: [...runtimes.values()].map(({ name, version, entryFiles }) => ({ name, version, entryFiles })),
+    runtimes: [...runtimes.values()].map(({ name, version, digest, entryFiles }) => ({ name, version, digest, entryFiles })),
   }
   const rootDir = join(instance.runDir, 'root')
   mkdirSync(rootDir)

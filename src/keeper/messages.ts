@@ -89,6 +89,8 @@ export interface RuntimeInfo {
   name: string
   /** Language version, e.g. `24.21.0`. */
   version: string
+  /** Changes with how it is made. */
+  digest?: string
   /** File extensions and file names looked for when no handler is given, best first, e.g. `index.ts`. */
   entryFiles: string[]
 }

@@ -78,7 +78,7 @@ export async function installRuntime({ recipe, directory }, { cacheDir, nodePack
   const rootfs = join(unfinished, 'rootfs')
   const { version } = await buildRootfs(recipe, { rootfs, nodeBinary: join(nodePackage, 'bin/node') })
   const bytes = await treeBytes(rootfs)
-  const manifest = { name: recipe.name, version, rootfs: 'rootfs', init, ...recipe.manifest }
+  const manifest = { name: recipe.name, version, digest: await keyOf(recipe, { cacheDir, nodePackage }), rootfs: 'rootfs', init, ...recipe.manifest }
   await writeFile(join(unfinished, 'runtime.json'), JSON.stringify(manifest, null, 2) + '\n')
   // A build that power loss cut short must not be taken for a whole one.
   await run('sync', ['-f', unfinished], { timeoutMs: SYNC_TIMEOUT_MS })

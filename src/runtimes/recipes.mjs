@@ -9,6 +9,7 @@
  * @typedef {object} RuntimeManifest
  * @property {string} name
  * @property {string} version  Version of the language, e.g. `24.21.0`.
+ * @property {string} digest  Of its recipe: what was built with one runtime is not for another.
  * @property {string} rootfs  Directory beside runtime.json.
  * @property {string[]} init  Pid 1 and its arguments; the command follows.
  * @property {string[]} command  The interpreter, its flags, the shim. Heap flags are put behind the interpreter.
@@ -23,10 +24,11 @@
  * @property {string} name
  * @property {string[]} packages  Debian packages beside the base; what they depend on comes along.
  * @property {boolean} nodeBinary  Whether Node's binary from npm goes to /usr/local/bin/node.
+ * @property {{ version: string, integrity: string } | null} npm  The npm that installs dependencies in builds, at /usr/local/lib/node_modules/npm.
  * @property {string[]} exclude  Paths left out, as tar patterns.
  * @property {string[][]} finish  Commands run inside the new root filesystem at the end.
  * @property {string[]} versionCommand  Run inside; prints the language's version.
- * @property {Omit<RuntimeManifest, 'name' | 'version' | 'rootfs' | 'init'>} manifest
+ * @property {Omit<RuntimeManifest, 'name' | 'version' | 'digest' | 'rootfs' | 'init'>} manifest
  */
 
 /** In every runtime: a reaping pid 1, a shell with the usual tools, certificates, time zones, names of protocols and services. */
@@ -83,6 +85,7 @@ export const recipes = [
     name: 'nodejs24',
     packages: ['libstdc++6'],
     nodeBinary: true,
+    npm: { version: '11.21.2', integrity: 'sha512-7HPApk+AflMUavSseL1Pm6CnYqMIHk53x+KmuhqmTDqPkjPMgxIpTPcTqsE91EKNw4gFBJV9fnXiSdGm1DXq9A==' },
     exclude: [],
     finish: [],
     versionCommand: ['/usr/local/bin/node', '-p', 'process.versions.node'],
@@ -110,8 +113,10 @@ export const recipes = [
   },
   {
     name: 'python3',
-    packages: ['python3'],
+    // Beside Python, the wheel of pip that installs dependencies in builds, and what compiled packages are linked with.
+    packages: ['python3', 'python3-pip-whl', 'libstdc++6', 'libgomp1'],
     nodeBinary: false,
+    npm: null,
     exclude: [
       './usr/lib/python3*/test',
       './usr/lib/python3*/pydoc_data',

@@ -1,5 +1,6 @@
 // @ts-check
 /** Makes one runtime's root filesystem from Debian packages and Node's binary. Needs root, apt and dpkg-deb; runs on Node 20. */
+import { createHash } from 'node:crypto'
 import { copyFile, lstat, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile, chmod } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -44,6 +45,7 @@ export async function buildRootfs(recipe, { rootfs, nodeBinary }) {
       await mkdir(join(rootfs, 'usr/local/bin'), { recursive: true })
       await copyFile(nodeBinary, join(rootfs, 'usr/local/bin/node'))
     }
+    if (recipe.npm) await installNpm(recipe.npm, debs, rootfs)
     await configure(rootfs)
     const python = (await readdir(join(rootfs, 'usr/lib'))).find((name) => /^python3\.\d+$/.test(name)) ?? ''
     for (const command of recipe.finish)
@@ -122,6 +124,28 @@ async function unpack(debs, rootfs, exclude) {
       tar -x -f "$DEBS/data.tar" -C "$ROOTFS" --keep-directory-symlink --no-same-owner --exclude-from="$DEBS/exclude"
     done`
   await run('sh', ['-c', script, 'unpack', ...names.map((name) => join(debs, name))], { timeoutMs: UNPACK_TIMEOUT_MS, env: { DEBS: debs, ROOTFS: rootfs } })
+}
+
+/**
+ * From the registry that this machine's npm uses, and only if it is the very archive that the recipe means.
+ * @param {{ version: string, integrity: string }} npm
+ * @param {string} scratch
+ * @param {string} rootfs
+ */
+async function installNpm({ version, integrity }, scratch, rootfs) {
+  await run('npm', ['pack', `npm@${version}`, '--ignore-scripts', '--loglevel=error', `--pack-destination=${scratch}`], {
+    cwd: scratch,
+    timeoutMs: DOWNLOAD_TIMEOUT_MS,
+  })
+  const archive = join(scratch, `npm-${version}.tgz`)
+  const found = `sha512-${createHash('sha512')
+    .update(await readFile(archive))
+    .digest('base64')}`
+  if (found !== integrity) throw new Error(`the registry's npm ${version} is not the one that the recipe means: it has ${found}, wanted is ${integrity}`)
+  const target = join(rootfs, 'usr/local/lib/node_modules/npm')
+  await mkdir(target, { recursive: true })
+  const leaveOut = ['package/docs', 'package/man'].map((path) => `--exclude=${path}`)
+  await run('tar', ['-x', '-z', '-f', archive, '-C', target, '--strip-components=1', '--no-same-owner', ...leaveOut], { timeoutMs: UNPACK_TIMEOUT_MS })
 }
 
 /**

@@ -7,6 +7,8 @@ export interface Runtime {
   name: string
   /** Language version, e.g. `24.21.0`. */
   version: string
+  /** Of its recipe. */
+  digest: string
   /** Absolute path of the root file system, which has /code, /tmp, /hostel, /proc and /dev. */
   rootfs: string
   /** The reaping init in front of the command. */
