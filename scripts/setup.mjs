@@ -9,6 +9,7 @@ import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 import { defaultCacheDir as cacheDir, installRuntime, missingRuntimes, pruneRuntimes } from '../src/runtimes/install.mjs'
+import { compileShim, uncompiledShims } from '../src/runtimes/bytecode.mjs'
 import { acquireLock } from '../src/runtimes/lock.mjs'
 import { recipes } from '../src/runtimes/recipes.mjs'
 import { run } from '../src/runtimes/run.mjs'
@@ -38,7 +39,9 @@ try {
 async function setUp() {
   const machine = checkMachine()
   const where = { cacheDir, nodePackage: join(root, 'node_modules', machine.nodePackage) }
-  if (!npmPackagesDiffer() && missingPackages().length === 0 && (await missingRuntimes(where)).length === 0) return
+  const shims = { cacheDir, appDir: root }
+  const isComplete = !npmPackagesDiffer() && missingPackages().length === 0 && (await missingRuntimes(where)).length === 0
+  if (isComplete && (await uncompiledShims(shims)).length === 0) return
   if (process.getuid?.() !== 0) {
     throw new SetupError(
       'set-up needs root',
@@ -67,6 +70,9 @@ async function setUp() {
         await buildRuntimes(where, withoutNode)
       })(),
     ])
+    for (const shim of await uncompiledShims(shims)) {
+      await step(`shim of ${shim.name}`, () => compileShim(shim), `The directory ${shim.shimDir} must be writable for root; then try again: npm run setup`)
+    }
     await pruneRuntimes(cacheDir)
   } finally {
     release()

@@ -36,8 +36,10 @@ const here = dirname(fileURLToPath(import.meta.url))
  * @param {Where} where
  */
 async function keyOf(recipe, { nodePackage }) {
+  // Compiling the shim comes after the build and leaves nothing in it.
+  const { compileShim: _, ...built } = recipe
   const hash = createHash('sha256')
-    .update(JSON.stringify({ recipe, basePackages, droppedPackages, baseExclude, init }))
+    .update(JSON.stringify({ recipe: built, basePackages, droppedPackages, baseExclude, init }))
     .update(process.arch)
     .update(await readFile('/etc/os-release'))
     .update(await readFile(join(here, 'rootfs.mjs')))

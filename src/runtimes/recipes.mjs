@@ -27,6 +27,7 @@
  * @property {{ version: string, integrity: string } | null} npm  The npm that installs dependencies in builds, at /usr/local/lib/node_modules/npm.
  * @property {string[]} exclude  Paths left out, as tar patterns.
  * @property {string[][]} finish  Commands run inside the new root filesystem at the end.
+ * @property {string[] | null} compileShim  Run inside with the shim at /hostel, writable: compiles it (see bytecode.mjs).
  * @property {string[]} versionCommand  Run inside; prints the language's version.
  * @property {Omit<RuntimeManifest, 'name' | 'version' | 'digest' | 'rootfs' | 'init'>} manifest
  */
@@ -79,6 +80,8 @@ export const init = ['/usr/bin/tini', '--']
 /** Boot environment of every runtime. HOME is the only writable place; the shim sets the rest at specialisation. */
 const baseEnv = { PATH: '/usr/local/bin:/usr/bin:/bin', HOME: '/tmp', LANG: 'C.UTF-8', TZ: 'UTC', SSL_CERT_FILE: '/etc/ssl/certs/ca-certificates.crt' }
 
+const compilePythonShim = ['/usr/bin/python3', '-I', '-m', 'compileall', '-q', '--invalidation-mode', 'checked-hash', '/hostel']
+
 /** @type {Recipe[]} */
 export const recipes = [
   {
@@ -88,6 +91,7 @@ export const recipes = [
     npm: { version: '11.21.2', integrity: 'sha512-7HPApk+AflMUavSseL1Pm6CnYqMIHk53x+KmuhqmTDqPkjPMgxIpTPcTqsE91EKNw4gFBJV9fnXiSdGm1DXq9A==' },
     exclude: [],
     finish: [],
+    compileShim: null,
     versionCommand: ['/usr/local/bin/node', '-p', 'process.versions.node'],
     manifest: {
       command: ['/usr/local/bin/node', '/hostel/shim.mjs'],
@@ -142,6 +146,7 @@ export const recipes = [
         '/usr/lib/{python}',
       ],
     ],
+    compileShim: compilePythonShim,
     versionCommand: ['/usr/bin/python3', '-I', '-c', 'import platform; print(platform.python_version())'],
     manifest: {
       // -I: neither the environment nor the working directory decides what the shim imports. -B: there is nowhere to write bytecode.

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import {
   closeSync,
+  cpSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -11,12 +12,14 @@ import {
   readlinkSync,
   rmSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 
+import { compileShim, uncompiledShims } from './bytecode.mjs'
 import { defaultCacheDir, missingRuntimes, pruneRuntimes } from './install.mjs'
 import { acquireLock } from './lock.mjs'
 import { recipes, type RuntimeManifest } from './recipes.mjs'
@@ -94,6 +97,30 @@ print(len(ssl.create_default_context().get_ca_certs()) > 100, uncompiled, zonein
       { timeoutMs: TIMEOUT_MS },
     )
     assert.equal(output.trim(), 'True [] Europe/London')
+  })
+})
+
+describe('the compiled shim', () => {
+  it('is missing where a source has changed, and stays valid when it is copied', async () => {
+    const appDir = mkdtempSync(join(tmpdir(), 'hostel-shim-'))
+    try {
+      const shimDir = join(appDir, 'guest/python')
+      cpSync(join(import.meta.dirname, '../../guest/python'), shimDir, { recursive: true, filter: (path) => !path.endsWith('__pycache__') })
+      const where = { cacheDir: defaultCacheDir, appDir }
+      const [missing] = await uncompiledShims(where)
+      await compileShim(missing!)
+      assert.ok(!(await uncompiledShims(where)).some(({ name }) => name === missing!.name))
+      const copy = join(appDir, 'copy')
+      cpSync(shimDir, copy, { recursive: true })
+      utimesSync(join(copy, 'hostel_shim/wire.py'), 1, 1)
+      const script = 'import sys; sys.path.insert(0, "/hostel"); import hostel_shim.wire'
+      const tell = ['sh', '-c', 'mount --bind "$1" "$2/hostel"; exec chroot "$2" /usr/bin/python3 -I -B -v -c "$3" 2>&1', 'sh', copy, missing!.rootfs, script]
+      assert.match(await run('unshare', ['--mount', '--propagation', 'private', ...tell], { timeoutMs: TIMEOUT_MS }), /wire\.cpython-\d+\.pyc matches/)
+      writeFileSync(join(shimDir, 'hostel_shim/wire.py'), '# changed\n')
+      assert.ok((await uncompiledShims(where)).some(({ name }) => name === missing!.name))
+    } finally {
+      rmSync(appDir, { recursive: true, force: true })
+    }
   })
 })
 
