@@ -57,7 +57,12 @@ function renderErrors(): string {
 }
 
 function renderConfiguration(): string {
-  const rows = Object.entries(settingFlags).map(([flag, { env, default: value, help }]) => [`\`--${flag}\``, `\`${env}\``, `\`${value}\``, help])
+  const rows = Object.entries(settingFlags).map(([flag, { env, default: value, help }]) => [
+    `\`--${flag}\``,
+    `\`${env}\``,
+    value === '' ? 'none' : `\`${value}\``,
+    help,
+  ])
   return page(
     'Configuration',
     'src/settings.ts',

@@ -56,7 +56,7 @@ async function start(settings: ChildSettings): Promise<Running> {
   })
 
   // 3. What can be asked for.
-  const deployer = createDeployer({ functions: store.functions, code, gateway, runtimes })
+  const deployer = createDeployer({ functions: store.functions, code, gateway, runtimes, services: settings.services })
   const secrets = createSecrets({ vault, store: store.secrets, gateway })
   const urls = urlMaker(settings.gatewayAddress, domain)
   const system = { version, runtimes, domain, apiAddress, apiUrl: `http://${reachableAddress(apiAddress)}`, memoryBudgetMiB, maxSandboxes }

@@ -99,6 +99,21 @@ export const errorKinds = {
   response_too_large: { status: 502, retryable: false, title: "The function's answer is too large", hint: 'Answer with less, or stream to somewhere else.' },
   sandbox_lost: { status: 502, retryable: true, title: "The sandbox ended for a reason that was not this request's", hint: 'Try again.' },
 
+  // Doors: answers of the proxy inside a sandbox to the function's own requests.
+  egress_refused: {
+    status: 403,
+    retryable: false,
+    title: 'The function may not go there',
+    hint: 'The detail names the rule, and what to add to `egress` where that helps; see docs/how-to/egress.md and `hostel egress NAME`.',
+  },
+  egress_failed: {
+    status: 502,
+    retryable: true,
+    title: 'The target could not be reached',
+    hint: 'The detail says at which step; `hostel egress NAME` shows all attempts.',
+  },
+  egress_busy: { status: 429, retryable: true, title: 'Too many connections are open through the doors', hint: 'Close connections, or use fewer at once.' },
+
   // Ourselves.
   internal: { status: 500, retryable: true, title: 'Hostel made a mistake', hint: 'Please report it with the invocation id; the server log has the details.' },
 } as const satisfies Record<string, ErrorKind>

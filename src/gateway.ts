@@ -3,6 +3,9 @@ import type { Server } from 'node:http'
 import { Socket } from 'node:net'
 import type { AddressInfo } from 'node:net'
 
+import { createEgressDoors } from './egress/doors.ts'
+import { createGuard } from './egress/guard.ts'
+import { createLookup } from './egress/lookup.ts'
 import { HostelError } from './errors.ts'
 import { hostRulesOf } from './gateway/address.ts'
 import type { HostRules } from './gateway/address.ts'
@@ -10,6 +13,7 @@ import { createControlLink } from './gateway/control-link.ts'
 import { createInFlight } from './gateway/in-flight.ts'
 import { createRoutingTable } from './gateway/routes.ts'
 import { createEdge } from './gateway/server.ts'
+import { newInvocationId } from './invocations/ids.ts'
 import { createReports } from './invocations/reports.ts'
 import type { ChildSettings, FromKeeper } from './keeper/messages.ts'
 import { limits } from './limits.ts'
@@ -44,11 +48,21 @@ function start(settings: ChildSettings): { attach(socket: Socket): void; stop(wi
   // What functions did, on its way to control.
   const reports = createReports(logger)
 
+  // The ways out of sandboxes, where a version has any.
+  const egress = createEgressDoors({
+    guard: createGuard(settings.egressAllow, [settings.apiAddress, settings.gatewayAddress].map(portOf)),
+    lookup: createLookup(settings.egressDns),
+    services: settings.services,
+    record: reports.egress,
+    newId: newInvocationId,
+  })
+
   // Sandboxes.
   const scheduler = createScheduler({
     keeper,
     settings,
     logger,
+    egress,
     events: { onLog: (line) => reports.log(line), onSandboxEnd: (end) => logger.info(end, 'a sandbox ended') },
   })
 
@@ -90,4 +104,8 @@ function start(settings: ChildSettings): { attach(socket: Socket): void; stop(wi
 function hostRules(server: Server, settings: ChildSettings): HostRules {
   const named = URL.parse(settings.gatewayAddress.includes('://') ? settings.gatewayAddress : `http://${settings.gatewayAddress}`)
   return hostRulesOf(settings.domain, [(server.address() as AddressInfo).address, ...(named ? [named.hostname] : [])])
+}
+
+function portOf(address: string): number {
+  return Number(address.slice(address.lastIndexOf(':') + 1))
 }

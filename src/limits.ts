@@ -71,6 +71,7 @@ export const limits = {
   /** Kept while control is away: about two minutes of a busy gateway, a few minutes of chatty functions. */
   reportsMaxRecords: 50_000,
   reportsMaxLogLines: 50_000,
+  reportsMaxEgress: 20_000,
   reportsMaxLogBytes: 32 * MiB,
   /** In one batch, so that one answer (and one fsync) stays a matter of milliseconds. */
   batchMaxItems: 2_000,
@@ -147,6 +148,31 @@ export const limits = {
   cancelGraceMs: 500,
   /** Unanswered PING after which an event loop counts as blocked. */
   pingTimeoutMs: 500,
+
+  // Egress doors.
+  /** Entries of a version's egress list, and services that it may name: each service is a listening socket in every sandbox of it. */
+  egressRulesMax: 100,
+  servicesPerVersionMax: 16,
+  /** Connections through doors at once: of one sandbox, of one function, and of the gateway, each costing it two descriptors. */
+  egressConnectionsPerSandboxMax: 256,
+  egressConnectionsPerFunctionMax: 1_000,
+  egressConnectionsMax: 3_000,
+  /** Connections that one sandbox opens within a second, beyond which it is ended: each costs the gateway time, however fast it is refused. */
+  egressConnectionsPerSecondMax: 1_000,
+  /** Attempts of one sandbox within a second that are recorded one by one; those beyond are counted in one record. */
+  egressRecordsPerSecondMax: 200,
+  /** Bytes of a request head to the proxy, and the time for it. */
+  egressHeadMaxBytes: 16 * KiB,
+  egressHeadTimeoutMs: 10_000,
+  /** From a target to a connection: looking up its name and trying its addresses. */
+  egressConnectTimeoutMs: 10_000,
+  /** Nothing either way for so long ends a connection; as long as an invocation may take, so that pools of idle sandboxes live. */
+  egressIdleTimeoutMs: 900_000,
+  /** The same once one side has ended its half. */
+  egressHalfClosedTimeoutMs: 60_000,
+  /** However busy, a connection ends after this long, and after so many bytes both ways. */
+  egressConnectionMaxMs: 6 * 3_600_000,
+  egressConnectionMaxBytes: 16 * 1024 * MiB,
 
   // Scheduler.
   /** Requests waiting for one version, beyond those running. */

@@ -3,7 +3,10 @@ import { totalmem } from 'node:os'
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 
+import { parseAddress as parseIp, parseNetwork } from './egress/addresses.ts'
+import { parseServiceName } from './egress/rules.ts'
 import { HostelError } from './errors.ts'
+import type { ServiceMapping } from './keeper/messages.ts'
 import { limits } from './limits.ts'
 
 /** An address to listen on. */
@@ -27,6 +30,12 @@ export interface Settings {
   maxSandboxes: number
   /** Whether a new data directory gets the functions of examples/. */
   examples: boolean
+  /** Services that functions may name. */
+  services: ServiceMapping[]
+  /** Networks that egress may reach although they are nobody's public ones, as `ADDRESS/BITS`. */
+  egressAllow: string[]
+  /** Name servers for egress, as `ADDRESS:PORT`; none for the machine's own. */
+  egressDns: string[]
 }
 
 /** Flag → environment variable, default and meaning; `--help` and docs/reference/configuration.md are made from it. */
@@ -39,20 +48,35 @@ export const settingFlags = {
   memory: { env: 'HOSTEL_MEMORY', default: '75%', help: 'memory for all sandboxes: 4GiB, 512MiB or a share of the machine' },
   'max-sandboxes': { env: 'HOSTEL_MAX_SANDBOXES', default: '1000', help: 'sandboxes at once, spares included' },
   examples: { env: 'HOSTEL_EXAMPLES', default: 'no', help: 'deploy the functions of examples/ into a new data directory: yes or no' },
+  service: {
+    env: 'HOSTEL_SERVICES',
+    default: '',
+    help: 'a TCP service that functions may name, as NAME:PORT=HOST:PORT; may be repeated (in the variable: separated by commas)',
+  },
+  'egress-allow': {
+    env: 'HOSTEL_EGRESS_ALLOW',
+    default: '',
+    help: "networks that functions' egress may reach although they are private, loopback or the like: ADDRESS/BITS, separated by commas",
+  },
+  'egress-dns': {
+    env: 'HOSTEL_EGRESS_DNS',
+    default: '',
+    help: "name servers for functions' egress, ADDRESS[:PORT], separated by commas; none: the machine's own",
+  },
 } as const
 
 type Flag = keyof typeof settingFlags
 
 /** Flags win over environment variables, those over defaults. @throws HostelError `invalid_input` naming the flag. */
 export function parseSettings(args: string[], environment: NodeJS.ProcessEnv): Settings {
-  const options = Object.fromEntries(Object.keys(settingFlags).map((name) => [name, { type: 'string' as const }]))
-  let values: Record<string, string | undefined>
+  const options = Object.fromEntries(Object.keys(settingFlags).map((name) => [name, { type: 'string' as const, multiple: name === 'service' }]))
+  let values: Record<string, string | string[] | undefined>
   try {
-    values = parseArgs({ args, options, strict: true }).values as Record<string, string | undefined>
+    values = parseArgs({ args, options, strict: true }).values as Record<string, string | string[] | undefined>
   } catch (error) {
     throw new HostelError('invalid_input', `${(error as Error).message} — \`hostel server --help\` lists the flags`, { cause: error })
   }
-  const get = (flag: Flag): string => values[flag] ?? (environment[settingFlags[flag].env] || settingFlags[flag].default)
+  const get = (flag: Flag): string => values[flag]?.toString() ?? (environment[settingFlags[flag].env] || settingFlags[flag].default)
   return {
     dataDir: resolve(get('data')),
     gateway: parseAddress('--gateway', get('gateway')),
@@ -62,6 +86,9 @@ export function parseSettings(args: string[], environment: NodeJS.ProcessEnv): S
     memoryBudgetMiB: parseBudgetMiB(get('memory')),
     maxSandboxes: parseInteger('--max-sandboxes', get('max-sandboxes'), 1, limits.sandboxSlots),
     examples: parseYesNo('--examples', get('examples')),
+    services: parseServices(listed(get('service'))),
+    egressAllow: listed(get('egress-allow')).map(parseAllowed),
+    egressDns: listed(get('egress-dns')).map(parseNameServer),
   }
 }
 
@@ -112,4 +139,38 @@ export function parseInteger(what: string, text: string, min: number, max: numbe
 function parseYesNo(what: string, text: string): boolean {
   if (text === 'yes' || text === 'no') return text === 'yes'
   throw new HostelError('invalid_input', `${what} takes yes or no; got "${text}"`)
+}
+
+function listed(text: string): string[] {
+  return text
+    .split(',')
+    .map((part) => part.trim())
+    .filter(Boolean)
+}
+
+function parseServices(texts: string[]): ServiceMapping[] {
+  const mappings = texts.map((text) => {
+    const at = text.indexOf('=')
+    const named = at < 0 ? undefined : parseServiceName(text.slice(0, at))
+    const target = /^(?:\[[0-9a-fA-F:.]+\]|[^:[\]\s]+):\d+$/.test(text.slice(at + 1)) ? parseAddress('--service', text.slice(at + 1)) : undefined
+    if (!named || !target || target.port === 0)
+      throw new HostelError('invalid_input', `--service takes NAME:PORT=HOST:PORT, such as postgres.internal:5432=10.0.0.5:5432; got "${text}"`)
+    return { ...named, target }
+  })
+  const twice = mappings.find(({ name, port }, index) => mappings.findIndex((other) => other.name === name && other.port === port) !== index)
+  if (twice) throw new HostelError('invalid_input', `--service maps ${twice.name}:${twice.port} twice`)
+  return mappings
+}
+
+function parseAllowed(text: string): string {
+  if (!parseNetwork(text))
+    throw new HostelError('invalid_input', `--egress-allow takes networks such as 10.1.0.0/16 or fd00:1::/32, with no bits behind the prefix; got "${text}"`)
+  return text
+}
+
+function parseNameServer(text: string): string {
+  const [, bracketed, plain, port] = /^(?:\[(.+)\]|([^:]+|[0-9a-fA-F:.]+:[0-9a-fA-F:.]*))(?::(\d{1,5}))?$/.exec(text) ?? []
+  if (!parseIp(bracketed ?? plain ?? '') || Number(port ?? 53) > 65_535 || Number(port ?? 53) < 1)
+    throw new HostelError('invalid_input', `--egress-dns takes addresses of name servers, such as 10.0.0.2 or 127.0.0.1:5353; got "${text}"`)
+  return text
 }

@@ -9,6 +9,7 @@ import { installFetch } from './fetch/install.mjs'
 import { Invocation, invocations } from './invocation.mjs'
 import { loadUserCode } from './load.mjs'
 import { context, flushOutside, flushParts, installLogs, levels, log, nextEpoch, openLogs } from './logs.mjs'
+import { useProxyLater } from './proxy.mjs'
 import { rehearse } from './rehearse.mjs'
 import { END, closeWire, flushWaiting, jsonIn, openWire, send, types, violation } from './wire.mjs'
 
@@ -81,6 +82,7 @@ async function specialise(version) {
     HOSTEL_VERSION: String(version.version),
     HOSTEL_MEMORY_MIB: String(version.memoryMiB),
   })
+  if (env['HTTP_PROXY'] !== undefined) useProxyLater()
   try {
     process.chdir(root)
     const code = await loadUserCode(root, version.handler)

@@ -5,6 +5,7 @@
 import { Type } from 'typebox'
 import type { Static } from 'typebox'
 
+import { EGRESS_TAKES } from '../egress/rules.ts'
 import { errorKinds } from '../errors.ts'
 import { NAME_PATTERN, NAME_TAKES } from '../functions/names.ts'
 import { limits, MEMORY_CLASSES_MIB } from '../limits.ts'
@@ -26,6 +27,10 @@ export const Digest = Type.String({
 export const InvocationId = Type.String({
   pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$',
   description: 'an invocation id: a UUIDv7 in lower case',
+})
+const EgressId = Type.String({
+  pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$',
+  description: 'the id of an attempt: a UUIDv7 in lower case',
 })
 const TimeMs = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'a time in epoch milliseconds' })
 const Limit = (max: number, fallback: number) =>
@@ -88,6 +93,15 @@ export const NewVersion = Type.Object(
       Type.Record(Type.String(), Type.String(), {
         writeOnly: true,
         description: `an object of texts by name, at most ${limits.envMaxEntries} entries and ${limits.envMaxBytes} bytes`,
+      }),
+    ),
+    egress: Type.Optional(
+      Type.Array(Type.String({ maxLength: 300 }), { maxItems: limits.egressRulesMax, description: `at most ${limits.egressRulesMax} ${EGRESS_TAKES}` }),
+    ),
+    services: Type.Optional(
+      Type.Array(Type.String({ maxLength: 300 }), {
+        maxItems: limits.servicesPerVersionMax,
+        description: `at most ${limits.servicesPerVersionMax} services as NAME:PORT, of those that the operator has mapped`,
       }),
     ),
     secrets: Type.Optional(
@@ -173,6 +187,8 @@ const versionFields = {
   timeoutMs: Type.Integer(),
   concurrency: Type.Integer(),
   envNames: Type.Array(Type.String(), { description: 'names only; values are not given back' }),
+  egress: Type.Array(Type.String(), { description: 'what its proxy door lets through, as host:port' }),
+  services: Type.Array(Type.String(), { description: 'services that it may reach by name, as NAME:PORT' }),
   secrets: Type.Optional(Type.Record(Type.String(), Type.String(), { description: 'environment variable → name of the secret' })),
   contract,
   createdAtMs: Type.Integer(),
@@ -298,6 +314,30 @@ export const LogLine = Type.Object({
   atMs: Type.Number(),
   level: Type.Enum(['stdout', 'stderr', 'debug', 'info', 'warn', 'error', 'gap', 'system']),
   text: Type.String(),
+})
+
+export const EgressQuery = Type.Object({ limit: Limit(pageMax, pageDefault), before: Type.Optional(EgressId) }, exact)
+const EgressAttempt = Type.Object({
+  id: Type.String(),
+  tenant: Type.String(),
+  function: Type.String(),
+  version: Type.Integer(),
+  sandbox: Type.Integer(),
+  invocation: Type.Union([Type.String(), Type.Null()], { description: 'null when several were in the sandbox, or none' }),
+  door: Type.Enum(['proxy', 'service']),
+  target: Type.String({ description: 'host:port as it was asked for' }),
+  address: Type.Union([Type.String(), Type.Null()], { description: 'the address that was connected to or refused' }),
+  verdict: Type.Enum(['allowed', 'refused', 'failed']),
+  reason: Type.Union([Type.String(), Type.Null()], { description: 'null for an allowed one that ended well' }),
+  startedAtMs: Type.Number(),
+  connectMs: Type.Number(),
+  totalMs: Type.Union([Type.Number(), Type.Null()], { description: 'null while the connection is open' }),
+  sentBytes: Type.Integer(),
+  receivedBytes: Type.Integer(),
+})
+export const EgressAttempts = Type.Object({
+  attempts: Type.Array(EgressAttempt, { description: 'newest first; a connection is told when it has stood for half a second, and when it is over' }),
+  next: Type.Union([Type.String(), Type.Null()], { description: 'give it as `before` for the next page; null on the last' }),
 })
 
 export const Sandbox = Type.Object({

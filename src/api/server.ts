@@ -12,6 +12,7 @@ import { createGuard } from './guard.ts'
 import { description } from './openapi.ts'
 import { sendProblem } from './problems.ts'
 import { codeRoutes } from './routes/code.ts'
+import { egressRoutes } from './routes/egress.ts'
 import { functionRoutes } from './routes/functions.ts'
 import { invocationRoutes } from './routes/invocations.ts'
 import { logRoutes } from './routes/logs.ts'
@@ -60,6 +61,7 @@ export async function createApi(context: ApiContext, onRoute: (route: RouteOptio
   systemRoutes(api, context)
   codeRoutes(api, context)
   functionRoutes(api, context)
+  egressRoutes(api, context)
   versionRoutes(api, context)
   logRoutes(api, context)
   invocationRoutes(api, context)

@@ -16,6 +16,7 @@ export const commandTable: Record<string, CommandEntry> = {
   dev: { summary: 'deploy on every save, and show logs and errors', load: () => import('./commands/dev.ts') },
   invoke: { summary: 'call a function', load: () => import('./commands/invoke.ts') },
   logs: { summary: 'show what a function wrote', load: () => import('./commands/logs.ts') },
+  egress: { summary: 'show where a function went, or tried to go', load: () => import('./commands/egress.ts') },
   ls: { summary: 'list functions', load: () => import('./commands/ls.ts') },
   describe: { summary: 'show a function, its versions and URLs', load: () => import('./commands/describe.ts') },
   versions: { summary: 'see the versions of a function', load: () => import('./commands/versions.ts') },

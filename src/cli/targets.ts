@@ -3,6 +3,7 @@ import { statSync } from 'node:fs'
 import { basename, resolve } from 'node:path'
 
 import type { NewVersion } from '../client/control.ts'
+import { canonicalRule, EGRESS_TAKES } from '../egress/rules.ts'
 import { isName, NAME_TAKES } from '../functions/names.ts'
 import { limits, MEMORY_CLASSES_MIB } from '../limits.ts'
 import { parseDurationMs, parseInteger, parseMemoryMiB } from '../settings.ts'
@@ -24,6 +25,8 @@ export const newTargetCommand = (name: string) =>
     .option('--timeout <time>', `how long one invocation may take: 500ms, 30s, 5m (default ${limits.timeoutDefaultMs / 1_000}s)`)
     .option('--concurrency <count>', `requests at once in one sandbox (default ${limits.concurrencyDefault})`)
     .option('--env <name=value>', 'environment variable for the function; may be repeated', collect)
+    .option('--egress <host:port>', 'let it reach this: api.example.com:443, *.example.com:443, an address or a network; may be repeated', collect)
+    .option('--service <name:port>', 'let it reach this service, of those that the operator has mapped; may be repeated', collect)
     .option('--secret <name>', 'secret for the function, as the variable of its name, or VARIABLE=NAME; may be repeated', collect)
 
 export interface TargetOptions extends ConfigOptions {
@@ -33,7 +36,7 @@ export interface TargetOptions extends ConfigOptions {
 }
 
 /** What the options describe a function with; beside a file that does, there is no telling who is right. */
-const describing = ['name', 'runtime', 'handler', 'memory', 'timeout', 'concurrency', 'env', 'secret'] as const
+const describing = ['name', 'runtime', 'handler', 'memory', 'timeout', 'concurrency', 'env', 'secret', 'egress', 'service'] as const
 
 /** The path of the manifest that is meant, if any. @throws CliFailure (usage) for options that do not go with it, or need it */
 export function manifestOf(dir: string | undefined, options: TargetOptions): string | undefined {
@@ -66,6 +69,8 @@ interface ConfigOptions {
   timeout?: string | undefined
   concurrency?: string | undefined
   env?: string[] | undefined
+  egress?: string[] | undefined
+  service?: string[] | undefined
   secret?: string[] | undefined
 }
 
@@ -78,6 +83,8 @@ function readConfig(options: ConfigOptions): Omit<NewVersion, 'code'> {
     ...(options.timeout !== undefined && { timeoutMs: readTimeout(options.timeout) }),
     ...(options.concurrency !== undefined && { concurrency: parseInteger('--concurrency', options.concurrency, 1, limits.concurrencyMax) }),
     ...(options.env && { env: readEnv(options.env) }),
+    ...(options.egress && { egress: options.egress.map(readEgress) }),
+    ...(options.service && { services: options.service }),
     ...(options.secret && { secrets: readSecrets(options.secret) }),
   }
 }
@@ -97,6 +104,11 @@ function readTimeout(text: string): number {
   const timeoutMs = parseDurationMs('--timeout', text)
   if (timeoutMs < 1 || timeoutMs > limits.timeoutMaxMs) throw usageFailure(`--timeout takes a time from 1ms to ${limits.timeoutMaxMs / 60_000}m; got "${text}"`)
   return timeoutMs
+}
+
+function readEgress(text: string): string {
+  if (canonicalRule(text) === undefined) throw usageFailure(`--egress takes ${EGRESS_TAKES}; got "${text}"`, 'Example: --egress api.example.com:443')
+  return text
 }
 
 function readEnv(pairs: string[]): Record<string, string> {

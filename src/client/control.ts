@@ -24,6 +24,7 @@ export type RolledBack = Body<'RolledBack'>
 export type Invocation = Body<'Invocation'>
 export type InvocationDetail = Body<'InvocationDetail'>
 export type LogLine = Body<'LogLine'>
+export type EgressAttempts = Body<'EgressAttempts'>
 export type Sandbox = Body<'Sandbox'>
 export type Secret = Body<'Secret'>
 export type RuntimeInfo = Body<'RuntimeInfo'>
@@ -148,6 +149,10 @@ export function createControlClient(access: { api: string; token: string }) {
     },
 
     invocation: (tenant: string, id: string) => json<InvocationDetail>('GET', `${tenantPath(tenant)}/invocations/${encodeURIComponent(id)}`),
+
+    /** Attempts of egress, newest first; `before` is the `next` of the page before. */
+    egress: (tenant: string, name: string, page: { limit: number; before?: string }) =>
+      json<EgressAttempts>('GET', `${functionPath(tenant, name)}/egress?limit=${page.limit}${page.before === undefined ? '' : `&before=${page.before}`}`),
 
     sandboxes: async (tenant: string) => (await json<{ sandboxes: Sandbox[] }>('GET', `${tenantPath(tenant)}/sandboxes`)).sandboxes,
 

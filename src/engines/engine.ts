@@ -2,7 +2,7 @@
  * What makes sandboxes. One interface for every engine; `test/conformance/engine/` is its specification in tests.
  * An engine is used by the keeper alone and trusts its caller; what comes from the gateway has been checked before.
  */
-import type { SandboxExit } from '../keeper/messages.ts'
+import type { Doors, SandboxExit } from '../keeper/messages.ts'
 import type { MemoryClassMiB } from '../limits.ts'
 
 /** The host's ends of a booted sandbox as raw descriptors, close-on-exec. Whoever gets them closes them. */
@@ -44,6 +44,11 @@ export interface Engine extends AsyncDisposable {
   boot(request: BootRequest): Promise<SandboxEnds>
   /** Mounts the code at /code and a fresh /tmp, and raises the CPU weight. Once in a sandbox's life. */
   specialise(sandbox: number, codeDigest: string): Promise<void>
+  /**
+   * Opens listening sockets inside its network, and gives the services' names addresses there; before any of its code runs.
+   * Raw descriptors, close-on-exec, the caller's: the proxy's first, then the services' in order.
+   */
+  openDoors(sandbox: number, doors: Doors): Promise<number[]>
   /** Stops all its processes; resolves when they stand still. Idempotent. */
   freeze(sandbox: number): Promise<void>
   thaw(sandbox: number): Promise<void>

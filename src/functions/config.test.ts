@@ -42,6 +42,8 @@ describe('a configuration', () => {
       timeoutMs: limits.timeoutDefaultMs,
       concurrency: limits.concurrencyDefault,
       env: {},
+      egress: [],
+      services: [],
     })
   })
 

@@ -2,10 +2,11 @@
 import { posix } from 'node:path'
 
 import { HostelError } from '../errors.ts'
-import type { RuntimeInfo } from '../keeper/messages.ts'
+import type { RuntimeInfo, ServiceMapping } from '../keeper/messages.ts'
 import { limits } from '../limits.ts'
 import type { MemoryClassMiB } from '../limits.ts'
 import type { CodeStore } from './code/store.ts'
+import { resolveDoors } from './doors.ts'
 import type { VersionConfig } from './types.ts'
 
 /** What a deploy may say; the API's schema has checked types and ranges. */
@@ -17,6 +18,8 @@ export interface WantedConfig {
   timeoutMs?: number
   concurrency?: number
   env?: Record<string, string>
+  egress?: string[]
+  services?: string[]
   /** Names of secrets, each for the variable of its name; or variable → name. */
   secrets?: string[] | Record<string, string>
 }
@@ -29,16 +32,21 @@ export const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,255}$/
 const RESERVED_ENV_PREFIX = 'HOSTEL_'
 
 /** @throws HostelError `invalid_input` naming the field and what it takes. */
-export async function resolveConfig(wanted: WantedConfig, code: CodeStore, runtimes: readonly RuntimeInfo[]): Promise<VersionConfig> {
+export async function resolveConfig(
+  wanted: WantedConfig,
+  code: CodeStore,
+  runtimes: readonly RuntimeInfo[],
+  services: readonly ServiceMapping[] = [],
+): Promise<VersionConfig> {
   if (!code.has(wanted.code)) throw invalid('code', 'the digest of code that was uploaded; there is none of this digest (any more): upload it first')
-  const settings = resolveSettings(wanted)
+  const settings = resolveSettings(wanted, services)
   const { runtime, handler } =
     wanted.handler === undefined ? await findEntry(wanted, code, runtimes) : await checkHandler(wanted.handler, wanted, code, runtimes)
   return { runtime: runtime.name, handler, ...settings }
 }
 
 /** What does not depend on the code: all but runtime and handler. @throws HostelError `invalid_input` */
-export function resolveSettings(wanted: WantedConfig): Omit<VersionConfig, 'runtime' | 'handler'> {
+export function resolveSettings(wanted: WantedConfig, services: readonly ServiceMapping[] = []): Omit<VersionConfig, 'runtime' | 'handler'> {
   const env = wanted.env ?? {}
   checkEnv(env)
   const secrets = resolveSecrets(wanted.secrets ?? {}, env)
@@ -47,6 +55,7 @@ export function resolveSettings(wanted: WantedConfig): Omit<VersionConfig, 'runt
     timeoutMs: wanted.timeoutMs ?? limits.timeoutDefaultMs,
     concurrency: wanted.concurrency ?? limits.concurrencyDefault,
     // One order, so that equal configurations are equal texts.
+    ...resolveDoors(wanted, services),
     env: inOrder(env),
     ...(Object.keys(secrets).length > 0 && { secrets: inOrder(secrets) }),
   }

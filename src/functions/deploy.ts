@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 
 import { HostelError } from '../errors.ts'
-import type { RuntimeInfo } from '../keeper/messages.ts'
+import type { RuntimeInfo, ServiceMapping } from '../keeper/messages.ts'
 import { limits } from '../limits.ts'
 import type { LinkCalls } from '../link/messages.ts'
 import { toRouted } from '../store/functions.ts'
@@ -58,13 +58,22 @@ export interface RolledBack {
   unchanged: boolean
 }
 
-export function createDeployer(parts: { functions: FunctionStore; code: CodeStore; gateway: Gateway; runtimes: readonly RuntimeInfo[] }): Deployer {
-  const { functions, code, gateway, runtimes } = parts
+interface Parts {
+  functions: FunctionStore
+  code: CodeStore
+  gateway: Gateway
+  runtimes: readonly RuntimeInfo[]
+  /** Services that versions may name. */
+  services?: readonly ServiceMapping[]
+}
+
+export function createDeployer(parts: Parts): Deployer {
+  const { functions, code, gateway, runtimes, services = [] } = parts
   /** One change of a function after the other, so that the last one asked for is the one that is live. */
   const inTurn = serialised()
 
   async function deploy(tenant: string, name: string, wanted: WantedConfig): Promise<Deployed> {
-    const config = await resolveConfig(wanted, code, runtimes)
+    const config = await resolveConfig(wanted, code, runtimes, services)
     const present = await functions.get(tenant, name)
     const live = present?.versions.find(({ version }) => version === present.aliases[LIVE_ALIAS])
     if (live && live.codeDigest === wanted.code && isDeepStrictEqual(configOf(live), config)) return { version: live, unchanged: true, initMs: 0 }
@@ -90,7 +99,7 @@ export function createDeployer(parts: { functions: FunctionStore; code: CodeStor
     async plan(tenant, name, wanted) {
       const present = await functions.get(tenant, name)
       const live = present?.versions.find(({ version }) => version === present.aliases[LIVE_ALIAS])
-      return planVersion(wanted, { live: live && { ...live, config: configOf(live) }, code, runtimes })
+      return planVersion(wanted, { live: live && { ...live, config: configOf(live) }, code, runtimes, services })
     },
     rollBack(tenant, name, to) {
       return inTurn(`${tenant}/${name}`, () => rollBack({ functions, gateway }, { tenant, name, to }))
@@ -109,6 +118,6 @@ export function createDeployer(parts: { functions: FunctionStore; code: CodeStor
 }
 
 function configOf(version: VersionConfig): VersionConfig {
-  const { runtime, handler, memoryMiB, timeoutMs, concurrency, env, secrets } = version
-  return { runtime, handler, memoryMiB, timeoutMs, concurrency, env, ...(secrets && { secrets }) }
+  const { runtime, handler, memoryMiB, timeoutMs, concurrency, env, secrets, egress, services } = version
+  return { runtime, handler, memoryMiB, timeoutMs, concurrency, env, ...(secrets && { secrets }), egress, services }
 }

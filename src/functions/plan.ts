@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 
 import { HostelError } from '../errors.ts'
-import type { RuntimeInfo } from '../keeper/messages.ts'
+import type { RuntimeInfo, ServiceMapping } from '../keeper/messages.ts'
 import type { CodeStore } from './code/store.ts'
 import { resolveConfig, resolveSettings } from './config.ts'
 import type { WantedConfig } from './config.ts'
@@ -30,10 +30,11 @@ interface Present {
   live: { version: number; codeDigest: string; config: VersionConfig } | undefined
   code: CodeStore
   runtimes: readonly RuntimeInfo[]
+  services?: readonly ServiceMapping[]
 }
 
 /** @throws HostelError `invalid_input` naming the field and what it takes; runtime and handler are checked as soon as the code is known. */
-export async function planVersion(wanted: WantedConfig, { live, code, runtimes }: Present): Promise<VersionPlan> {
+export async function planVersion(wanted: WantedConfig, { live, code, runtimes, services }: Present): Promise<VersionPlan> {
   const codeKnown = code.has(wanted.code)
   if (!codeKnown && wanted.runtime !== undefined && !runtimes.some(({ name }) => name === wanted.runtime)) {
     throw new HostelError(
@@ -41,7 +42,9 @@ export async function planVersion(wanted: WantedConfig, { live, code, runtimes }
       `runtime takes one of the installed runtimes (${runtimes.map(({ name }) => name).join(', ')}); got "${wanted.runtime}"`,
     )
   }
-  const config: Partial<VersionConfig> = codeKnown ? await resolveConfig(wanted, code, runtimes) : { ...entryOf(wanted), ...resolveSettings(wanted) }
+  const config: Partial<VersionConfig> = codeKnown
+    ? await resolveConfig(wanted, code, runtimes, services)
+    : { ...entryOf(wanted), ...resolveSettings(wanted, services) }
   const changes: FieldChange[] = []
   if (live?.codeDigest !== wanted.code) changes.push({ field: 'code', ...changeOf(live?.codeDigest, wanted.code) })
   const fields = new Set([...Object.keys(config), ...Object.keys(live?.config ?? {})]) as Set<keyof VersionConfig>

@@ -12,6 +12,10 @@ export interface VersionConfig {
   /** Requests that one sandbox may have in hand at once. */
   concurrency: number
   env: Record<string, string>
+  /** What its proxy door lets through, as `host:port` entries in their kept form (`egress/rules.ts`); none, and there is no proxy door. */
+  egress: string[]
+  /** Services it may reach by name, `NAME:PORT`, of those that the operator mapped. */
+  services: string[]
   /** Environment variable → name of the tenant's secret that it gets the value of; left out when there are none. */
   secrets?: Record<string, string>
 }
@@ -85,6 +89,35 @@ export interface LogLine {
   /** `gap`: lines were dropped here; `system`: Hostel's own word on what happened to the sandbox. */
   level: 'stdout' | 'stderr' | 'debug' | 'info' | 'warn' | 'error' | 'gap' | 'system'
   text: string
+}
+
+/** One attempt to leave a sandbox through a door. */
+export interface EgressRecord {
+  /** UUIDv7. */
+  id: string
+  tenant: string
+  function: string
+  version: number
+  sandbox: number
+  /** The invocation, if only one was in the sandbox when it began. */
+  invocation: string | null
+  door: 'proxy' | 'service'
+  /** `host:port` as it was asked for, cut at 300 characters. */
+  target: string
+  /** The address that was connected to or refused; null when none was found. */
+  address: string | null
+  /** `allowed`: a connection was made. `refused`: a rule or a limit said no. `failed`: it was not to be reached. */
+  verdict: 'allowed' | 'refused' | 'failed'
+  /** In words, for all but an allowed one that ended well. */
+  reason: string | null
+  startedAtMs: number
+  /** Until connected; all of it when it never was. */
+  connectMs: number
+  /** Null while it is open: a connection that lasts is written once when it stands, and again when it is over. */
+  totalMs: number | null
+  /** From the guest, and to it. */
+  sentBytes: number
+  receivedBytes: number
 }
 
 /** A sandbox as `hostel sandboxes ls` shows it. */

@@ -2,7 +2,7 @@
  * Records and log lines on their way to control: gathered in memory, sent in batches, each after the answer to the one before.
  * While control is away they are kept up to a bound; what is beyond is dropped, counted, and marked by a `gap` line.
  */
-import type { InvocationRecord, LogLine } from '../functions/types.ts'
+import type { EgressRecord, InvocationRecord, LogLine } from '../functions/types.ts'
 import { limits } from '../limits.ts'
 import type { Link } from '../link/link.ts'
 import type { Logger } from '../telemetry/logger.ts'
@@ -10,6 +10,7 @@ import type { Logger } from '../telemetry/logger.ts'
 export interface Reports {
   record(record: InvocationRecord): void
   log(line: LogLine): void
+  egress(record: EgressRecord): void
   /** Sends over this link from now on; what was not answered on the one before is sent again, so control may see it twice. */
   attach(link: Link): void
   /** Sends all there is, for at most so long. */
@@ -19,6 +20,7 @@ export interface Reports {
 interface Batch {
   records: InvocationRecord[]
   logs: LogLine[]
+  egress?: EgressRecord[]
 }
 
 /** Lines dropped from one sandbox's log: the first of them, and how many. */
@@ -30,8 +32,10 @@ interface Gap {
 export function createReports(logger: Logger): Reports {
   const records: InvocationRecord[] = []
   const logs: LogLine[] = []
+  const egress: EgressRecord[] = []
   let logBytes = 0
   let droppedRecords = 0
+  let droppedEgress = 0
   const gaps = new Map<number, Gap>()
   let link: Link | null = null
   /** Under way, or to be sent again. */
@@ -39,7 +43,7 @@ export function createReports(logger: Logger): Reports {
   let sending = false
   let timer: NodeJS.Timeout | null = null
 
-  const idle = (): boolean => batch === null && records.length === 0 && logs.length === 0 && gaps.size === 0
+  const idle = (): boolean => batch === null && records.length === 0 && logs.length === 0 && egress.length === 0 && gaps.size === 0
 
   const wake = (delayMs: number): void => {
     if (timer || sending || !link) return
@@ -50,7 +54,11 @@ export function createReports(logger: Logger): Reports {
   }
 
   const takeBatch = (): Batch => {
-    const taken: Batch = { records: records.splice(0, limits.batchMaxItems), logs: [] }
+    const taken: Batch = {
+      records: records.splice(0, limits.batchMaxItems),
+      logs: [],
+      ...(egress.length > 0 && { egress: egress.splice(0, limits.batchMaxItems) }),
+    }
     let bytes = 0
     let count = 0
     while (count < logs.length && count < limits.batchMaxItems && bytes < limits.batchMaxLogBytes) bytes += logs[count++]!.text.length
@@ -60,6 +68,8 @@ export function createReports(logger: Logger): Reports {
     if (logs.length === 0) closeGaps(taken)
     if (droppedRecords > 0) logger.error({ droppedRecords }, 'invocation records were dropped while control was away')
     droppedRecords = 0
+    if (droppedEgress > 0) logger.error({ droppedEgress }, 'records of egress were dropped while control was away')
+    droppedEgress = 0
     return taken
   }
 
@@ -77,7 +87,7 @@ export function createReports(logger: Logger): Reports {
     try {
       await link.call('batch', batch, { timeoutMs: limits.batchTimeoutMs })
       batch = null
-      if (records.length + logs.length >= limits.batchMaxItems) delayMs = 0
+      if (records.length + logs.length + egress.length >= limits.batchMaxItems) delayMs = 0
     } catch (error) {
       // With the link gone there is a new one to come; without that something is wrong.
       logger[link ? 'warn' : 'info']({ err: error }, 'control did not take a batch; it is kept')
@@ -102,6 +112,11 @@ export function createReports(logger: Logger): Reports {
         logs.push(line)
         logBytes += line.text.length
       }
+      wake(limits.batchDelayMs)
+    },
+    egress(record) {
+      if (egress.length >= limits.reportsMaxEgress) droppedEgress++
+      else egress.push(record)
       wake(limits.batchDelayMs)
     },
     attach(newLink) {

@@ -1,7 +1,7 @@
 /** One unprivileged child of the keeper: spawned confined, spoken to over IPC, spawned again when it dies. */
 import type { ChildProcess } from 'node:child_process'
 import { closeSync } from 'node:fs'
-import { Socket } from 'node:net'
+import { Server, Socket } from 'node:net'
 
 import type { Reaper } from '../engines/embedded/reaper.native.ts'
 import type { Logger } from '../telemetry/logger.ts'
@@ -20,6 +20,8 @@ export interface Child {
   send(message: FromKeeper): void
   /** Hands over a descriptor; it is the child's from now on, and closed here whatever happens. */
   sendDescriptor(message: FromKeeper, fd: number): void
+  /** The same for a listening socket. */
+  sendListener(message: FromKeeper, fd: number): void
 }
 
 export interface ChildOptions {
@@ -101,11 +103,11 @@ export function superviseChild(options: ChildOptions): Supervised {
 
 function childOf(process: ChildProcess, log: Logger): Child {
   /** Sockets around descriptors that the child has not confirmed: Node forgets them when the channel closes. */
-  const inFlight = new Set<Socket>()
+  const inFlight = new Set<Socket | Server>()
   let unsent = 0
   const sent = (): void => void unsent--
   process.once('disconnect', () => {
-    for (const socket of inFlight) socket.destroy()
+    for (const handle of inFlight) letGo(handle)
     inFlight.clear()
   })
   const mayShare = (): boolean => {
@@ -134,5 +136,26 @@ function childOf(process: ChildProcess, log: Logger): Child {
         socket.destroy()
       })
     },
+    sendListener(message, fd) {
+      if (!mayShare()) {
+        closeSync(fd)
+        return
+      }
+      // Node sends a listener only as a server that listens; who comes in before it has left is turned away.
+      const server = new Server((connection) => connection.destroy())
+      server.on('error', (error) => log.error({ err: error }, 'a door could not be handed over'))
+      server.listen({ fd })
+      inFlight.add(server)
+      process.send(message, server, {}, () => {
+        sent()
+        inFlight.delete(server)
+        letGo(server)
+      })
+    },
   }
+}
+
+function letGo(handle: Socket | Server): void {
+  if (handle instanceof Server) handle.close()
+  else handle.destroy()
 }

@@ -81,6 +81,9 @@ async function main(): Promise<number> {
     keepWarmMs: settings.keepWarmMs,
     memoryBudgetMiB: settings.memoryBudgetMiB,
     maxSandboxes: settings.maxSandboxes,
+    services: settings.services,
+    egressAllow: settings.egressAllow,
+    egressDns: settings.egressDns,
     runtimes: [...runtimes.values()].map(({ name, version, digest, entryFiles }) => ({ name, version, digest, entryFiles })),
   }
   const rootDir = join(instance.runDir, 'root')

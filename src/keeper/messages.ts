@@ -29,15 +29,24 @@ export interface SandboxExit {
   lifetimeMs: number
 }
 
+/** The doors of one sandbox. Where they lead is not the keeper's to know. */
+export interface Doors {
+  /** A listener for the egress proxy. */
+  proxy: boolean
+  /** Listeners for named services: a DNS name in lower case and a port; at most `limits.servicesPerVersionMax`. */
+  services: { name: string; port: number }[]
+}
+
 export type ToKeeper =
   /** Boot a spare. Answer: three `handed` (with handles), then `done`; or `failed`. */
   | { type: 'boot'; req: number; spareClass: SpareClass }
   /**
    * Make a spare a version's: mount that code (`sha256` in lower-case hex, in control's part of the data directory)
    * at /code and a fresh /tmp, and raise its CPU weight. Once in a sandbox's life. `label` comes back in `adopt`
-   * (at most 400 printable ASCII characters). Answer: `done` or `failed`.
+   * (at most 400 printable ASCII characters). `doors` are opened too: a `handed` with a listener for each, the proxy's first,
+   * then the services' in order. Answer: `done` or `failed`.
    */
-  | { type: 'specialise'; req: number; sandbox: number; codeDigest: string; label: string }
+  | { type: 'specialise'; req: number; sandbox: number; codeDigest: string; label: string; doors?: Doors }
   /** Stop or resume all its processes. Answer: `done` or `failed`. Idempotent. */
   | { type: 'freeze'; req: number; sandbox: number }
   | { type: 'thaw'; req: number; sandbox: number }
@@ -53,6 +62,8 @@ export type FromKeeper =
   | { type: 'start'; settings: ChildSettings }
   /** One descriptor of a booting sandbox, as an IPC handle (a paused net.Socket). stdout and stderr carry what bypasses the shim. */
   | { type: 'handed'; req: number; sandbox: number; part: 'stream' | 'stdout' | 'stderr' }
+  /** A listening socket of a sandbox's doors, as an IPC handle (a net.Server). */
+  | { type: 'handed'; req: number; sandbox: number; part: 'door' }
   | { type: 'done'; req: number; sandbox?: number }
   | {
       type: 'failed'
@@ -69,6 +80,14 @@ export type FromKeeper =
   /** Drain and exit within so many milliseconds. */
   | { type: 'stop'; withinMs: number }
 
+/** A service that functions may name, and where it is. */
+export interface ServiceMapping {
+  /** A DNS name in lower case, and the port at which functions find it. */
+  name: string
+  port: number
+  target: { host: string; port: number }
+}
+
 /** What gateway and control get at start. Addresses are only for display: the listening socket is inherited as fd 4. */
 export interface ChildSettings {
   /** Its own part of the data directory, as it sees it. */
@@ -81,6 +100,11 @@ export interface ChildSettings {
   /** Memory that sandboxes may use in all. */
   memoryBudgetMiB: number
   maxSandboxes: number
+  /** Services that versions may name. */
+  services: ServiceMapping[]
+  /** For the gateway: what egress may reach beside public addresses, and whom it asks for names. */
+  egressAllow: string[]
+  egressDns: string[]
   /** Control only: the administrator's token in clear, of which it stores the hash. */
   adminToken?: string
 }

@@ -1,6 +1,6 @@
 /** The keeper's edge: what gateway and control send is believed only after it has been taken apart here. */
-import { MEMORY_CLASSES_MIB } from '../limits.ts'
-import type { SpareClass, ToKeeper } from './messages.ts'
+import { MEMORY_CLASSES_MIB, limits } from '../limits.ts'
+import type { Doors, SpareClass, ToKeeper } from './messages.ts'
 
 /** Why a message was refused; `req` when there is someone to tell. */
 export interface Refusal {
@@ -10,6 +10,8 @@ export interface Refusal {
 
 const CODE_DIGEST = /^[0-9a-f]{64}$/
 const RUNTIME_NAME = /^[a-z0-9][a-z0-9.-]{0,62}$/
+/** A DNS name with a letter in its last label: what goes into /etc/hosts can be nothing else. */
+const SERVICE_NAME = /^(?=.{1,253}$)(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)*(?=[0-9_-]*[a-z])[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/
 const LABEL = /^[ -~]{0,400}$/
 /** Longest grace that a sandbox's end may have. */
 const GRACE_MAX_MS = 60_000
@@ -47,6 +49,7 @@ function parse(fields: Fields): ToKeeper {
         sandbox: count(fields, 'sandbox'),
         codeDigest: text(fields, 'codeDigest', CODE_DIGEST),
         label: text(fields, 'label', LABEL),
+        ...(fields['doors'] !== undefined && { doors: parseDoors(fields['doors']) }),
       }
     case 'freeze':
     case 'thaw':
@@ -67,6 +70,24 @@ function parseSpareClass(value: unknown): SpareClass {
   if (memoryMiB === undefined) throw new Error('memoryMiB is no memory class')
   if (fields['isolation'] !== 'namespace') throw new Error('unknown isolation')
   return { runtime: text(fields, 'runtime', RUNTIME_NAME), memoryMiB, isolation: 'namespace' }
+}
+
+function parseDoors(value: unknown): Doors {
+  if (typeof value !== 'object' || value === null) throw new Error('doors is no object')
+  const { proxy, services } = value as Fields
+  if (typeof proxy !== 'boolean') throw new Error('doors.proxy is no boolean')
+  if (!Array.isArray(services) || services.length > limits.servicesPerVersionMax) throw new Error('doors.services does not fit')
+  return { proxy, services: services.map(parseService) }
+}
+
+function parseService(value: unknown): Doors['services'][number] {
+  if (typeof value !== 'object' || value === null) throw new Error('a service is no object')
+  const fields = value as Fields
+  const port = count(fields, 'port')
+  if (port < 1 || port > 65_535) throw new Error('port is no port')
+  const name = text(fields, 'name', SERVICE_NAME)
+  if (name === 'localhost') throw new Error('a service is named localhost')
+  return { name, port }
 }
 
 function text(fields: Fields, name: string, pattern: RegExp): string {

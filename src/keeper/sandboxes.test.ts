@@ -18,7 +18,8 @@ const digest = 'a'.repeat(64)
 function gatewayChild(): Child & { got: FromKeeper[]; fds: number[] } {
   const got: FromKeeper[] = []
   const fds: number[] = []
-  return { got, fds, send: (message) => void got.push(message), sendDescriptor: (message, fd) => void (got.push(message), fds.push(fd)) }
+  const keep = (message: FromKeeper, fd: number): void => void (got.push(message), fds.push(fd))
+  return { got, fds, send: (message) => void got.push(message), sendDescriptor: keep, sendListener: keep }
 }
 
 describe('the keeper’s books on sandboxes', () => {
@@ -45,6 +46,7 @@ describe('the keeper’s books on sandboxes', () => {
         return ends
       },
       specialise: async (id) => void calls.push(`specialise ${id}`),
+      openDoors: async (id, { services }) => (calls.push(`open doors of ${id}`), services.map(() => socketpair()[0])),
       freeze: async (id) => void calls.push(`freeze ${id}`),
       thaw: async (id) => void calls.push(`thaw ${id}`),
       end: async (id, graceMs) => void calls.push(`end ${id} ${graceMs}`),

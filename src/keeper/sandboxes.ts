@@ -5,7 +5,7 @@ import { duplicate } from '../engines/embedded/descriptors.native.ts'
 import { type Engine, EngineError, type SandboxEnds } from '../engines/engine.ts'
 import type { Logger } from '../telemetry/logger.ts'
 import type { Child } from './child.ts'
-import type { SpareClass, ToKeeper } from './messages.ts'
+import type { Doors, SpareClass, ToKeeper } from './messages.ts'
 import { type Refusal, parseGatewayMessage } from './parse.ts'
 
 /** Boots that a gateway may have outstanding: far more than a machine works on at once, few enough to bound what waits here. */
@@ -19,6 +19,8 @@ interface Kept {
   rested: boolean
   /** Second stream, standard output and error; taken away when they are handed to a second gateway. */
   ends: Omit<SandboxEnds, 'stream'> | undefined
+  /** Listeners of its doors. */
+  doors: number[]
 }
 
 export interface Sandboxes {
@@ -79,12 +81,15 @@ export function createSandboxes(options: { engine: Engine; gateway: () => Child 
         const { ends } = sandbox
         if (ends === undefined || (sandbox.label !== null && !sandbox.rested)) continue
         sandbox.ends = undefined
+        const doors = sandbox.doors.splice(0)
         void engine.thaw(id).then(
           () => {
-            gateway.send({ type: 'adopt', sandbox: id, spareClass: sandbox.spareClass, label: sandbox.label, handles: 3 })
+            gateway.send({ type: 'adopt', sandbox: id, spareClass: sandbox.spareClass, label: sandbox.label, handles: 3 + doors.length })
+            // Doors first: with its three descriptors a sandbox is complete.
+            handDoors(gateway, 0, id, doors)
             hand(gateway, 0, id, { stream: ends.secondStream, stdout: ends.stdout, stderr: ends.stderr })
           },
-          () => closeEnds({ ...sandbox, ends }),
+          () => closeEnds({ ...sandbox, ends, doors }),
         )
       }
     },
@@ -108,6 +113,7 @@ export function createSandboxes(options: { engine: Engine; gateway: () => Child 
           const sandbox = kept.get(request.sandbox)
           if (sandbox) Object.assign(sandbox, { label: request.label, rested: false })
           await engine.specialise(request.sandbox, request.codeDigest)
+          if (request.doors) await openDoors(req, request.sandbox, request.doors, gateway)
           break
         }
         case 'freeze':
@@ -127,6 +133,14 @@ export function createSandboxes(options: { engine: Engine; gateway: () => Child 
       else log.debug({ err: error, request: request.type }, 'a request of the gateway failed')
       gateway.send({ type: 'failed', req, code: error instanceof EngineError ? error.failure : 'system', message: (error as Error).message })
     }
+  }
+
+  async function openDoors(req: number, id: number, doors: Doors, gateway: Child): Promise<void> {
+    const fds = await engine.openDoors(id, doors)
+    // What is kept outlives the gateway, and with it the connections that wait at the doors meanwhile.
+    const sandbox = kept.get(id)
+    sandbox?.doors.push(...fds.map(duplicate))
+    handDoors(gateway, req, id, fds)
   }
 
   function markRested(id: number): void {
@@ -155,6 +169,7 @@ export function createSandboxes(options: { engine: Engine; gateway: () => Child 
       spareClass,
       label: null,
       rested: false,
+      doors: [],
       ends: { secondStream: ends.secondStream, stdout: duplicate(ends.stdout), stderr: duplicate(ends.stderr) },
     })
     // The first stream is not kept: when the gateway dies, the guest must see its end.
@@ -167,6 +182,11 @@ function hand(gateway: Child, req: number, sandbox: number, parts: { stream: num
   for (const part of ['stream', 'stdout', 'stderr'] as const) gateway.sendDescriptor({ type: 'handed', req, sandbox, part }, parts[part])
 }
 
+function handDoors(gateway: Child, req: number, sandbox: number, fds: number[]): void {
+  for (const fd of fds) gateway.sendListener({ type: 'handed', req, sandbox, part: 'door' }, fd)
+}
+
 function closeEnds(sandbox: Kept | undefined): void {
+  for (const fd of sandbox?.doors ?? []) closeSync(fd)
   if (sandbox?.ends) for (const fd of Object.values(sandbox.ends)) closeSync(fd)
 }

@@ -2,7 +2,7 @@
  * What gateway and control say to each other over the stream that the keeper made between them. Control pushes the routing
  * table; the gateway streams records and logs in batches. Each side keeps working while the other is away.
  */
-import type { InvocationRecord, LogLine, RoutedFunction, RoutedVersion, SandboxInfo } from '../functions/types.ts'
+import type { EgressRecord, InvocationRecord, LogLine, RoutedFunction, RoutedVersion, SandboxInfo } from '../functions/types.ts'
 import type { Contract, GuestError } from '../sandbox/protocol.ts'
 
 /** Events: one way, in order, no answer. */
@@ -30,5 +30,5 @@ export interface LinkCalls {
   /** control → gateway */
   sandboxes: { params: Record<string, never>; result: { sandboxes: SandboxInfo[] } }
   /** gateway → control: durable when answered. The gateway sends the next batch after the answer to the one before. */
-  batch: { params: { records: InvocationRecord[]; logs: LogLine[] }; result: Record<string, never> }
+  batch: { params: { records: InvocationRecord[]; logs: LogLine[]; egress?: EgressRecord[] }; result: Record<string, never> }
 }

@@ -1,4 +1,5 @@
 /** What a function in hostel.yaml may say: one entry a key, from which the parser, the JSON Schema and the reference page are made. */
+import { canonicalRule, EGRESS_TAKES, parseServiceName } from '../egress/rules.ts'
 import { HostelError } from '../errors.ts'
 import { limits, MEMORY_CLASSES_MIB } from '../limits.ts'
 import { parseDurationMs, parseMemoryMiB } from '../settings.ts'
@@ -68,6 +69,22 @@ export const functionKeys: Record<string, Key> = {
     },
     read: readEnv,
   },
+  egress: {
+    field: 'egress',
+    help: 'what it may reach outside, as `host:port`: a name, `*.` and a name, an address or a network (default: nothing)',
+    example: "[api.example.com:443, '*.example.org:443']",
+    schema: { type: 'array', items: { type: 'string', pattern: '^.+:[0-9]{1,5}$' }, maxItems: limits.egressRulesMax },
+    read: listOf((text) => canonicalRule(text) !== undefined, EGRESS_TAKES, limits.egressRulesMax),
+    show: (value) => (value as string[]).join(', ') || 'nothing',
+  },
+  services: {
+    field: 'services',
+    help: 'TCP services that it may reach by name, as `name:port`, of those that the operator mapped with `hostel server --service`',
+    example: '[postgres.internal:5432]',
+    schema: { type: 'array', items: { type: 'string', pattern: '^.+:[0-9]{1,5}$' }, maxItems: limits.servicesPerVersionMax },
+    read: listOf((text) => parseServiceName(text) !== undefined, 'services as name:port, such as postgres.internal:5432', limits.servicesPerVersionMax),
+    show: (value) => (value as string[]).join(', ') || 'none',
+  },
   secrets: {
     field: 'secrets',
     help: 'secrets that the function gets as environment variables: a list of names, or pairs of variable and name; set with `hostel secrets set`',
@@ -99,7 +116,6 @@ export const keysToCome: Record<string, string> = {
   cron: 'schedules',
   dependencies: 'installing dependencies',
   domains: 'custom domains',
-  egress: 'network access for functions',
   image: 'container images',
   isolation: 'choosing another isolation than namespace',
   queue: 'queues',
@@ -107,7 +123,6 @@ export const keysToCome: Record<string, string> = {
   routes: 'custom routes',
   scaling: 'scaling settings',
   schedule: 'schedules',
-  services: 'named services',
   triggers: 'triggers',
   volumes: 'volumes',
   weights: 'weighted aliases',
@@ -137,6 +152,20 @@ function textLike(pattern: RegExp, takes: string): Key['read'] {
     if (value.kind === 'scalar' && value.type === 'text' && pattern.test(value.text)) return value.text
     report(value.place, `takes ${takes}; got ${shown(value)}`)
     return undefined
+  }
+}
+
+function listOf(fits: (text: string) => boolean, takes: string, max: number): Key['read'] {
+  return (value, report) => {
+    if (value.kind !== 'list' || value.items.length > max) {
+      report(value.place, value.kind === 'list' ? `takes at most ${max} entries; got ${value.items.length}` : `takes a list of ${takes}; got ${shown(value)}`)
+      return undefined
+    }
+    return value.items.flatMap((item) => {
+      if (item.kind === 'scalar' && item.type === 'text' && fits(item.text)) return [item.text]
+      report(item.place, `takes ${takes}; got ${shown(item)}`)
+      return []
+    })
   }
 }
 

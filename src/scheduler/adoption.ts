@@ -5,6 +5,7 @@ import { endReasons } from './causes.ts'
 import type { Fleet } from './fleet.ts'
 import type { AdoptedSandbox, KeeperClient } from './keeper.ts'
 import { versionKey } from './pool.ts'
+import { doorCount } from './doors.ts'
 import type { Sandbox } from './sandbox.ts'
 import { classOfVersion, spareClassKey } from './spares.ts'
 
@@ -35,7 +36,7 @@ export function takeInAdopted(options: AdoptionOptions): { noteVersions(versions
     // Without a known contract the gateway could not tell how to call it.
     const fits = version !== undefined && version.contract !== null && spareClassKey(classOfVersion(version)) === spareClassKey(sandbox.spareClass)
     if (sandbox.state === 'ending') return
-    if (fits) options.asWarm(sandbox, version)
+    if (fits && sandbox.listeners.length === doorCount(version)) options.asWarm(sandbox, version)
     else fleet.end(sandbox, endReasons.unknown(), 0)
   }
 

@@ -1,5 +1,6 @@
 /** From what the kernel and the connection tell of a sandbox's end to the error that its requests get. */
 import { HostelError } from '../errors.ts'
+import { limits } from '../limits.ts'
 import type { SandboxExit } from '../keeper/messages.ts'
 import type { ConnectionEnd } from '../sandbox/connection.ts'
 
@@ -37,6 +38,11 @@ export const endReasons = {
     ownFault: false,
   }),
   stopping: (): EndReason => ({ text: 'the server is stopping', error: new HostelError('shutting_down'), ownFault: false }),
+  flooded: (): EndReason => ({
+    text: `it opened more than ${limits.egressConnectionsPerSecondMax} connections a second`,
+    error: new HostelError('sandbox_lost', `the sandbox opened more than ${limits.egressConnectionsPerSecondMax} connections a second and was ended`),
+    ownFault: true,
+  }),
   init: (error: HostelError): EndReason => ({
     text: error.code === 'init_timeout' ? 'the function took too long to start' : 'the function failed to start',
     error,

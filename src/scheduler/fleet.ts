@@ -129,6 +129,7 @@ export function createFleet(options: FleetOptions): Fleet {
     },
     async adopt(adopted) {
       const sandbox = new Sandbox(adopted, adopted.spareClass, handlers, { adopted: adopted.label !== null })
+      sandbox.listeners = adopted.doors
       sandboxes.set(sandbox.id, sandbox)
       try {
         // It may have been frozen by the gateway before; a frozen shim says nothing.

@@ -1,9 +1,9 @@
 /** The gateway's end of the channel to the keeper: typed requests and answers, and the three descriptors of a boot. */
-import { Socket } from 'node:net'
+import { Server, Socket } from 'node:net'
 
 import { HostelError } from '../errors.ts'
 import type { ErrorCode } from '../errors.ts'
-import type { FromKeeper, SandboxExit, SpareClass, ToKeeper } from '../keeper/messages.ts'
+import type { Doors, FromKeeper, SandboxExit, SpareClass, ToKeeper } from '../keeper/messages.ts'
 import { limits } from '../limits.ts'
 
 /** Sends one message to the keeper; `(message) => process.send!(message)` in the gateway. */
@@ -19,6 +19,8 @@ export interface HandedSandbox {
 
 /** A sandbox that outlived the gateway before. */
 export interface AdoptedSandbox extends HandedSandbox {
+  /** Its doors, in the order in which they were asked for. */
+  doors: Server[]
   spareClass: SpareClass
   label: string | null
 }
@@ -26,7 +28,8 @@ export interface AdoptedSandbox extends HandedSandbox {
 /** Calls fail with HostelError `unavailable`, `no_capacity`, `shutting_down` or `internal`; each has a deadline of its own. */
 export interface KeeperClient {
   boot(spareClass: SpareClass): Promise<HandedSandbox>
-  specialise(sandbox: number, codeDigest: string, label: string): Promise<void>
+  /** Gives the listeners of the doors, in their order. */
+  specialise(sandbox: number, codeDigest: string, label: string, doors?: Doors): Promise<Server[]>
   freeze(sandbox: number): Promise<void>
   thaw(sandbox: number): Promise<void>
   end(sandbox: number, graceMs: number): void
@@ -54,7 +57,12 @@ const CODES: Record<Extract<FromKeeper, { type: 'failed' }>['code'], ErrorCode> 
   system: 'unavailable',
 }
 
-type Parts = { stream?: Socket; stdout?: Socket; stderr?: Socket }
+interface Parts {
+  stream?: Socket
+  stdout?: Socket
+  stderr?: Socket
+  doors: Server[]
+}
 interface Pending {
   resolve(answer: FromKeeper): void
   reject(error: HostelError): void
@@ -95,34 +103,31 @@ export function createKeeperClient(send: SendToKeeper): KeeperClient {
   function discard(req: number): void {
     const got = parts.get(req)
     parts.delete(req)
-    for (const socket of Object.values(got ?? {})) socket.destroy()
+    if (got) destroy(got)
   }
 
   function receiveHanded(message: Extract<FromKeeper, { type: 'handed' }>, handle: unknown): void {
-    if (!(handle instanceof Socket)) return
     if (message.req === 0) {
       const adoption = adoptions.get(message.sandbox)
-      if (adoption === undefined) return void handle.destroy()
-      adoption.parts[message.part] = handle
+      if (!keep(message, handle, adoption?.parts)) return
+      if (adoption === undefined) return
       const { stream, stdout, stderr } = adoption.parts
       if (stream === undefined || stdout === undefined || stderr === undefined) return
       adoptions.delete(message.sandbox)
       const { sandbox, spareClass, label } = adoption.announced
-      const adopted = { sandbox, spareClass, label, stream, stdout, stderr }
+      const adopted = { sandbox, spareClass, label, stream, stdout, stderr, doors: adoption.parts.doors }
       if (adopt !== null) adopt(adopted)
       else early?.push(adopted)
       return
     }
-    if (!pending.has(message.req)) return void handle.destroy()
-    const got = parts.get(message.req) ?? {}
-    got[message.part] = handle
-    parts.set(message.req, got)
+    const got = pending.has(message.req) ? (parts.get(message.req) ?? { doors: [] }) : undefined
+    if (keep(message, handle, got)) parts.set(message.req, got!)
   }
 
   const client: KeeperClient = {
     async boot(spareClass) {
       const { req, answer } = await call((id) => ({ type: 'boot', req: id, spareClass }), limits.bootTimeoutMs)
-      const { stream, stdout, stderr } = parts.get(req) ?? {}
+      const { stream, stdout, stderr } = parts.get(req) ?? { doors: [] }
       if (answer.type !== 'done' || answer.sandbox === undefined || stream === undefined || stdout === undefined || stderr === undefined) {
         discard(req)
         throw new HostelError('internal', 'the keeper booted a sandbox without handing over its streams')
@@ -130,8 +135,11 @@ export function createKeeperClient(send: SendToKeeper): KeeperClient {
       parts.delete(req)
       return { sandbox: answer.sandbox, stream, stdout, stderr }
     },
-    async specialise(sandbox, codeDigest, label) {
-      await call((req) => ({ type: 'specialise', req, sandbox, codeDigest, label }), ANSWER_TIMEOUT_MS)
+    async specialise(sandbox, codeDigest, label, doors) {
+      const { req } = await call((id) => ({ type: 'specialise', req: id, sandbox, codeDigest, label, ...(doors && { doors }) }), ANSWER_TIMEOUT_MS)
+      const opened = parts.get(req)?.doors ?? []
+      parts.delete(req)
+      return opened
     },
     async freeze(sandbox) {
       await call((req) => ({ type: 'freeze', req, sandbox }), ANSWER_TIMEOUT_MS)
@@ -179,7 +187,7 @@ export function createKeeperClient(send: SendToKeeper): KeeperClient {
           client.onExited(message.sandbox, message.exit)
           return true
         case 'adopt':
-          adoptions.set(message.sandbox, { announced: message, parts: {} })
+          adoptions.set(message.sandbox, { announced: message, parts: { doors: [] } })
           return true
         default:
           return false
@@ -187,4 +195,22 @@ export function createKeeperClient(send: SendToKeeper): KeeperClient {
     },
   }
   return client
+}
+
+/** Puts a handle where it belongs; without a place for it, it is let go. Whether it was kept. */
+function keep(message: Extract<FromKeeper, { type: 'handed' }>, handle: unknown, into: Parts | undefined): boolean {
+  if (handle instanceof Server) {
+    if (into && message.part === 'door') into.doors.push(handle)
+    else handle.close()
+    return into !== undefined && message.part === 'door'
+  }
+  if (!(handle instanceof Socket)) return false
+  if (into && message.part !== 'door') into[message.part] = handle
+  else handle.destroy()
+  return into !== undefined && message.part !== 'door'
+}
+
+function destroy(got: Parts): void {
+  for (const socket of [got.stream, got.stdout, got.stderr]) socket?.destroy()
+  for (const door of got.doors) door.close()
 }

@@ -2,7 +2,7 @@
  * One sandbox from the moment the keeper has handed it over to its last word: its connection, its output, its state, and the
  * gathering of what is known when it dies. Who may use it is decided elsewhere.
  */
-import type { Socket } from 'node:net'
+import type { Server, Socket } from 'node:net'
 
 import type { HostelError } from '../errors.ts'
 import type { LogLine, RoutedVersion, SandboxInfo, StartKind } from '../functions/types.ts'
@@ -64,6 +64,9 @@ export class Sandbox {
   /** Requests in it that did not settle after their deadline. */
   stuck = 0
   memoryBytes: number | null = null
+  /** Listeners of its doors as the gateway before left them, and its doors once they are served. */
+  listeners: Server[] = []
+  doors: { close(): void } | null = null
   /** What the budget counts for it. */
   chargedMiB = 0
   exit: SandboxExit | null = null
@@ -204,6 +207,8 @@ export class Sandbox {
     this.lose()
     for (const pipe of this.pipes) pipe.destroy()
     this.logs.close()
+    this.doors?.close()
+    for (const listener of this.listeners) listener.close()
     this.handlers.dead(this, cause)
   }
 

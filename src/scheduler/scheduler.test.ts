@@ -41,6 +41,7 @@ function house(t: TestContext, options: HouseOptions = {}): House {
       maxSandboxes: options.maxSandboxes ?? 200,
     },
     logger: pino({ level: 'silent' }),
+    egress: { open: () => assert.fail('none of these versions has doors') },
     events: { onLog: (line) => logs.push(line), onSandboxEnd: (end) => ends.push(end) },
   })
   t.after(async () => {
@@ -63,6 +64,8 @@ function version(fields: Partial<RoutedVersion> = {}): RoutedVersion {
     timeoutMs: 5_000,
     concurrency: 1,
     env: {},
+    egress: [],
+    services: [],
     ...fields,
   }
 }

@@ -2,6 +2,7 @@
  * Decides which sandbox a request gets, and which sandboxes there are. A free place in a warm one comes first, then a spare that is
  * specialised, then a boot; beyond that requests wait in a bounded queue of their version.
  */
+import type { EgressDoors } from '../egress/doors.ts'
 import { HostelError } from '../errors.ts'
 import type { RoutedVersion } from '../functions/types.ts'
 import type { ChildSettings } from '../keeper/messages.ts'
@@ -12,6 +13,7 @@ import { takeInAdopted } from './adoption.ts'
 import { sandboxesMax } from './budget.ts'
 import { endReasons } from './causes.ts'
 import type { EndReason } from './causes.ts'
+import { doorsOf, environmentOf, serveDoors } from './doors.ts'
 import { createFleet } from './fleet.ts'
 import type { KeeperClient } from './keeper.ts'
 import { startHousekeeping } from './housekeeping.ts'
@@ -27,12 +29,14 @@ export interface SchedulerOptions {
   keeper: KeeperClient
   settings: Pick<ChildSettings, 'runtimes' | 'keepWarmMs' | 'memoryBudgetMiB' | 'maxSandboxes'>
   logger: Logger
+  /** Serves the doors of sandboxes. */
+  egress: EgressDoors
   events: SchedulerEvents
 }
 
 /** To be made as soon as the settings are known: adopted sandboxes come right behind. */
 export function createScheduler(options: SchedulerOptions): Scheduler {
-  const { keeper, settings, logger, events } = options
+  const { keeper, settings, logger, egress, events } = options
   const pools = new Map<string, VersionPool>()
   /** The hot path finds its pool by the identity of the version that it was routed to. */
   const poolsByVersion = new WeakMap<RoutedVersion, VersionPool>()
@@ -219,10 +223,20 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     pool.sandboxes.add(sandbox)
     pool.assigning++
     try {
-      await keeper.specialise(sandbox.id, version.codeDigest, pool.key)
+      const listeners = await keeper.specialise(sandbox.id, version.codeDigest, pool.key, doorsOf(version))
+      serveDoors(egress, sandbox, version, listeners, () => fleet.end(sandbox, endReasons.flooded(), 0))
       sandbox.specialiseAtMs = performance.now()
-      const { tenant, function: name, handler, env, memoryMiB, timeoutMs, concurrency } = version
-      sandbox.connection.specialise({ tenant, function: name, version: version.version, handler, env, memoryMiB, timeoutMs, concurrency })
+      const { tenant, function: name, handler, memoryMiB, timeoutMs, concurrency } = version
+      sandbox.connection.specialise({
+        tenant,
+        function: name,
+        version: version.version,
+        handler,
+        env: environmentOf(version),
+        memoryMiB,
+        timeoutMs,
+        concurrency,
+      })
     } catch (error) {
       pool.assigning--
       if (hasLeft(sandbox)) return
@@ -250,6 +264,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     sandbox.state = 'warm'
     sandbox.version = version
     sandbox.contract = version.contract
+    serveDoors(egress, sandbox, version, sandbox.listeners, () => fleet.end(sandbox, endReasons.flooded(), 0))
     sandbox.pool = pool
     pool.sandboxes.add(sandbox)
     pool.free.unshift(sandbox)

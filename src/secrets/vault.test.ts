@@ -28,6 +28,8 @@ const version = (secrets?: Record<string, string>, env: Record<string, string> =
   timeoutMs: 1_000,
   concurrency: 1,
   env,
+  egress: [],
+  services: [],
   ...(secrets && { secrets }),
 })
 const fn = (one: RoutedVersion): RoutedFunction => ({ tenant: 'default', name: 'hello', aliases: { live: 1 }, versions: [one] })

@@ -74,12 +74,15 @@ interface VersionRow {
   timeout_ms: number
   concurrency: number
   env: string
+  egress: string
+  services: string
   secrets: string
   contract: string
   created_at_ms: number
 }
 
-const VERSION_COLUMNS = 'tenant, function, version, code_digest, runtime, handler, memory_mib, timeout_ms, concurrency, env, secrets, contract, created_at_ms'
+const VERSION_COLUMNS =
+  'tenant, function, version, code_digest, runtime, handler, memory_mib, timeout_ms, concurrency, env, egress, services, secrets, contract, created_at_ms'
 
 export function functionStore(database: DatabaseSync): FunctionStore {
   const sql = statements(database)
@@ -111,7 +114,7 @@ export function functionStore(database: DatabaseSync): FunctionStore {
       `INSERT INTO functions (tenant, name, created_at_ms, deployed_at_ms) VALUES (?, ?, ?, ?)
        ON CONFLICT DO UPDATE SET deployed_at_ms = excluded.deployed_at_ms`,
     ).run(tenant, name, createdAtMs, createdAtMs)
-    sql(`INSERT INTO versions (${VERSION_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`).run(
+    sql(`INSERT INTO versions (${VERSION_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`).run(
       tenant,
       name,
       version.version,
@@ -122,6 +125,8 @@ export function functionStore(database: DatabaseSync): FunctionStore {
       version.timeoutMs,
       version.concurrency,
       JSON.stringify(version.env),
+      JSON.stringify(version.egress),
+      JSON.stringify(version.services),
       JSON.stringify(version.secrets ?? {}),
       version.contract,
       createdAtMs,
@@ -245,6 +250,8 @@ function toVersion(found: VersionRow): StoredVersion {
     timeoutMs: found.timeout_ms,
     concurrency: found.concurrency,
     env: JSON.parse(found.env) as Record<string, string>,
+    egress: JSON.parse(found.egress) as string[],
+    services: JSON.parse(found.services) as string[],
     ...(secrets && { secrets }),
     contract: found.contract as Contract,
     createdAtMs: found.created_at_ms,

@@ -19,8 +19,8 @@ import type { SecretStore } from './secrets.ts'
 export interface Store {
   access: AccessStore
   functions: FunctionStore
+  records: Pick<RecordReader, 'get' | 'list' | 'egress' | 'countLines' | 'countSince' | 'lines'> & Pick<RecordWriter, 'append' | 'position'>
   secrets: SecretStore
-  records: Pick<RecordReader, 'get' | 'list' | 'countLines' | 'countSince' | 'lines'> & Pick<RecordWriter, 'append' | 'position'>
   /** Deletes segments that are too old or too many. */
   forgetOldRecords(nowMs: number): void
   close(): Promise<void>

@@ -139,6 +139,9 @@ function defaults(dataDir: string, port: number): ChildSettings {
     keepWarmMs: 600_000,
     memoryBudgetMiB: 1_024,
     maxSandboxes: 100,
+    services: [],
+    egressAllow: [],
+    egressDns: [],
     adminToken: ADMIN_TOKEN,
   }
 }

@@ -33,6 +33,8 @@ test('what was deployed is there after kill -9, and is pushed to the next gatewa
           timeoutMs: 30_000,
           concurrency: 10,
           env: { GREETING: 'hi' },
+          egress: [],
+          services: [],
           contract: 'fetch',
         },
       ],

@@ -14,12 +14,13 @@ const house: Record<string, string[]> = {
   telemetry: [],
   'settings.ts': [],
 
+  egress: [],
   store: [],
   link: [],
   sandbox: [],
   engines: ['sandbox'],
   keeper: ['engines', 'runtimes', 'settings.ts'],
-  scheduler: ['engines', 'sandbox'],
+  scheduler: ['engines', 'egress', 'sandbox'],
   invocations: ['scheduler', 'sandbox', 'link', 'store'],
   functions: ['invocations', 'scheduler', 'sandbox', 'link', 'store'],
   secrets: ['store'],
@@ -35,8 +36,8 @@ const house: Record<string, string[]> = {
   // The composition roots: each puts one process together.
   'main.ts': ['keeper', 'settings.ts'],
   control: ['functions', 'invocations', 'link', 'store'],
+  'gateway.ts': ['gateway', 'egress', 'invocations', 'scheduler', 'link'],
   'control.ts': ['control', 'api', 'functions', 'secrets', 'invocations', 'store', 'link'],
-  'gateway.ts': ['gateway', 'invocations', 'scheduler', 'link'],
 }
 
 /** The words and messages that all parts share. */
@@ -44,6 +45,8 @@ const vocabulary = [
   'errors.ts',
   'limits.ts',
   'telemetry/',
+  'egress/addresses.ts',
+  'egress/rules.ts',
   'functions/types.ts',
   'functions/names.ts',
   'functions/code/digest.ts',

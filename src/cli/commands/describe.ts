@@ -38,6 +38,8 @@ export const command = () =>
                 ['timeout', formatMs(live.timeoutMs)],
                 ['concurrency', `${live.concurrency} at once in one sandbox`],
                 ['environment', live.envNames.join(', ') || 'none'],
+                ['egress', live.egress.join(', ') || 'none'],
+                ...(live.services.length > 0 ? ([['services', live.services.join(', ')]] satisfies [string, string][]) : []),
                 ...(live.secrets ? ([['secrets', secretTexts(live.secrets).join(', ')]] satisfies [string, string][]) : []),
               ] satisfies [string, string][])
             : []),

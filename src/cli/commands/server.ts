@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 
 import { settingFlags } from '../../settings.ts'
-import { examples, newCommand } from '../command.ts'
+import { collect, examples, newCommand } from '../command.ts'
 
 /** Value placeholders for the help. */
 const placeholders: Partial<Record<keyof typeof settingFlags, string>> = {
@@ -13,6 +13,9 @@ const placeholders: Partial<Record<keyof typeof settingFlags, string>> = {
   memory: 'size',
   'max-sandboxes': 'count',
   examples: 'yes|no',
+  service: 'mapping',
+  'egress-allow': 'networks',
+  'egress-dns': 'addrs',
 }
 
 export const command = () => {
@@ -20,11 +23,14 @@ export const command = () => {
     'Run the server in the foreground until Ctrl-C or SIGTERM. It needs root. Flags win over environment variables.',
   )
   for (const [flag, setting] of Object.entries(settingFlags)) {
-    server.option(`--${flag} <${placeholders[flag as keyof typeof settingFlags] ?? 'value'}>`, `${setting.help} ($${setting.env}, default ${setting.default})`)
+    const flags = `--${flag} <${placeholders[flag as keyof typeof settingFlags] ?? 'value'}>` as const
+    const help = `${setting.help} ($${setting.env}, default ${setting.default || 'none'})`
+    if (flag === 'service') server.option(flags, help, collect)
+    else server.option(flags, help)
   }
   return server.addHelpText('after', examples('server', 'server --data /var/lib/hostel --gateway 0.0.0.0:8080')).action((options) => {
-    const flags = Object.entries(options as Record<string, string>).map(
-      ([name, value]) => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}=${value}`,
+    const flags = Object.entries(options as Record<string, string | string[]>).flatMap(([name, value]) =>
+      [value].flat().map((one) => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}=${one}`),
     )
     // The server takes this process's place, so signals and the exit code are its own.
     process.execve!(process.execPath, [process.execPath, resolve(import.meta.dirname, '../../main.ts'), ...flags], process.env)

@@ -57,6 +57,8 @@ export interface BundleRequest {
   shimDir: string
   codeDir: string
   tmpDir: string
+  /** File that appears at /etc/hosts. */
+  hostsFile: string
 }
 
 /** The `config.json` for crun or runc. */
@@ -88,6 +90,7 @@ export function bundleConfig(request: BundleRequest): Record<string, unknown> {
       { destination: '/hostel', type: 'bind', source: request.shimDir, options: ['bind', 'private', 'ro', 'nosuid', 'nodev'] },
       // Slaves of a shared mount of the keeper's: what it mounts there at specialisation appears here.
       { destination: '/code', type: 'bind', source: request.codeDir, options: ['bind', 'rslave', 'ro', 'nosuid', 'nodev'] },
+      { destination: '/etc/hosts', type: 'bind', source: request.hostsFile, options: ['bind', 'private', 'ro', 'nosuid', 'nodev', 'noexec'] },
       { destination: '/tmp', type: 'bind', source: request.tmpDir, options: ['bind', 'rslave', 'ro', 'nosuid', 'nodev'] },
     ],
     linux: {
@@ -107,5 +110,6 @@ function commandFor(runtime: Runtime, memoryMiB: MemoryClassMiB): string[] {
   const [program, ...rest] = runtime.command
   if (runtime.heapFlags !== 'node') return runtime.command
   const heap = NODE_HEAP_MIB[memoryMiB]
-  return [program!, `--max-old-space-size=${heap.old}`, `--max-semi-space-size=${heap.semi}`, ...rest]
+  // Means nothing until HTTP_PROXY is set, which happens at specialisation, for versions with a proxy door.
+  return [program!, '--use-env-proxy', `--max-old-space-size=${heap.old}`, `--max-semi-space-size=${heap.semi}`, ...rest]
 }

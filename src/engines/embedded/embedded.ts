@@ -3,7 +3,7 @@
  * the process that adopts orphans.
  */
 import { randomBytes } from 'node:crypto'
-import { closeSync } from 'node:fs'
+import { closeSync, writeFileSync } from 'node:fs'
 import { chmod, cp, mkdir, readdir, rm, rmdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
@@ -15,7 +15,9 @@ import { bundleConfig } from './bundle.ts'
 import { type SandboxCgroup, hideUnifiedTree, openCgroups } from './cgroups.ts'
 import { startContainer } from './crun.ts'
 import { DescriptorSet, pipe, socketpair } from './descriptors.native.ts'
+import { listenInside } from './doors.native.ts'
 import { exitCause } from './exit-cause.ts'
+import { HOSTS, hostsOf, placesOf } from './hosts.ts'
 import { mountDirectoryReadOnly, mountScratch, mountTmp, openDirectory, shareMount, unmount } from './mounts.native.ts'
 import type { Reaper } from './reaper.native.ts'
 import type { Runtime } from './runtimes.ts'
@@ -86,7 +88,7 @@ export async function createEmbeddedEngine(options: EmbeddedOptions): Promise<En
   const sandboxes = new Map<number, Sandbox>()
   let closing = false
 
-  const stageOf = (id: number, part: 'code' | 'tmp'): string => join(dirs.stage, String(id), part)
+  const stageOf = (id: number, part: 'code' | 'tmp' | 'hosts'): string => join(dirs.stage, String(id), part)
 
   const engine: Engine = {
     onExit: () => {},
@@ -110,6 +112,13 @@ export async function createEmbeddedEngine(options: EmbeddedOptions): Promise<En
       }
       mountTmp(stageOf(id, 'tmp'), { sizeBytes: sandbox.memoryMiB * MiB * TMP_SHARE, inodes: limits.tmpInodesMax })
       sandbox.cgroup.setCpuWeight(CPU_WEIGHT)
+    },
+
+    async openDoors(id, doors) {
+      const sandbox = find(id)
+      // Over the same file, which is what is bound inside.
+      if (doors.services.length > 0) writeFileSync(stageOf(id, 'hosts'), hostsOf(doors))
+      return listenInside(sandbox.pid, placesOf(doors))
     },
 
     async freeze(id) {
@@ -178,6 +187,7 @@ export async function createEmbeddedEngine(options: EmbeddedOptions): Promise<En
     await mkdir(join(dirs.stage, name), { mode: 0o711 })
     await mkdir(stageOf(id, 'code'), { mode: 0o755 })
     await mkdir(stageOf(id, 'tmp'), { mode: 0o755 })
+    await writeFile(stageOf(id, 'hosts'), HOSTS, { mode: 0o644 })
 
     // 4. The OCI document.
     await mkdir(bundleDir, { mode: 0o711 })
@@ -192,6 +202,7 @@ export async function createEmbeddedEngine(options: EmbeddedOptions): Promise<En
           shimDir: join(dirs.shims, runtime.name),
           codeDir: stageOf(id, 'code'),
           tmpDir: stageOf(id, 'tmp'),
+          hostsFile: stageOf(id, 'hosts'),
         }),
       ),
     )

@@ -1,13 +1,15 @@
 /** Writes batches of invocation records and log lines into one segment, each in one transaction. Runs in the writer's thread. */
 import type { DatabaseSync } from 'node:sqlite'
 
-import type { InvocationRecord, LogLine } from '../../functions/types.ts'
+import type { EgressRecord, InvocationRecord, LogLine } from '../../functions/types.ts'
 import { inTransaction, row, rows, statements } from '../database.ts'
+import { egressInserter } from './egress.ts'
 import { idToBytes } from './ids.ts'
 
 export interface Batch {
   records: InvocationRecord[]
   logs: LogLine[]
+  egress?: EgressRecord[]
 }
 
 export interface Appender {
@@ -31,6 +33,7 @@ export function appender(database: DatabaseSync): Appender {
 
   const insertRecord = sql('INSERT OR IGNORE INTO invocations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
   const insertLine = sql('INSERT INTO lines VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)')
+  const addEgress = egressInserter(database, sourceOf)
   const addMinute = sql(
     `INSERT INTO minutes VALUES (?, ?, ?, ?)
      ON CONFLICT DO UPDATE SET invocations = invocations + excluded.invocations, errors = errors + excluded.errors`,
@@ -113,6 +116,7 @@ export function appender(database: DatabaseSync): Appender {
       try {
         inTransaction(database, () => {
           addRecords(batch.records)
+          addEgress(batch.egress ?? [])
           addLines(batch.logs, options.mayRepeat ? recentLines() : new Set())
         })
       } catch (error) {

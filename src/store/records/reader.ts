@@ -2,9 +2,11 @@
 import { performance } from 'node:perf_hooks'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
-import type { InvocationRecord, LogLine } from '../../functions/types.ts'
+import type { EgressRecord, InvocationRecord, LogLine } from '../../functions/types.ts'
 import { limits } from '../../limits.ts'
 import { row, rows } from '../database.ts'
+import { readEgress } from './egress.ts'
+import type { EgressQuery } from './egress.ts'
 import { idFromBytes, idTimeMs, idToBytes } from './ids.ts'
 import { openSegments } from './open-segments.ts'
 import type { OpenSegment, Span } from './open-segments.ts'
@@ -28,6 +30,8 @@ export interface RecordReader {
   countLines(tenant: string, invocation: string): Promise<number>
   /** Invocations and errors of a function since a time, to the minute. */
   countSince(tenant: string, name: string, sinceMs: number): Promise<{ invocations: number; errors: number }>
+  /** Attempts of egress of a function, newest first. */
+  egress(query: EgressQuery): Promise<EgressRecord[]>
   /** In order of arrival, in portions that fit into memory. */
   lines(query: LogQuery): AsyncGenerator<LogLine[], void>
   /** Closes a segment that is about to be deleted. */
@@ -209,6 +213,18 @@ export function recordReader(directory: string, onUnreadable: (segment: Segment,
         }
       }
       return sum
+    },
+
+    async egress(query) {
+      // The newer segment knows an attempt's end, where an older one only saw it open.
+      const out = new Map<string, EgressRecord>()
+      // Written when it ended, which may be hours after it began.
+      for (const open of segments.newestFirst({ fromMs: 0, toMs: Number.POSITIVE_INFINITY })) {
+        for (const record of readEgress(open, query)) if (!out.has(record.id)) out.set(record.id, record)
+        if (out.size >= query.limit) break
+        await nextTurn()
+      }
+      return [...out.values()].sort((a, b) => (a.id < b.id ? 1 : -1)).slice(0, query.limit)
     },
 
     async *lines(query) {

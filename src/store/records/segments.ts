@@ -7,8 +7,12 @@ import { join } from 'node:path'
 
 import type { Migration } from '../database.ts'
 
-/** The schema of a segment. Segments are never migrated: one of another schema is left to age. */
-export const segmentSchema: Migration[] = [{ number: 1, name: 'schema.sql', sql: readFileSync(new URL('schema.sql', import.meta.url), 'utf8') }]
+/** The schema of a segment, step by step. Only the newest segment is brought up to date, since only that is written to; the others are left to age. */
+export const segmentSchema: Migration[] = ['schema.sql', 'egress.sql'].map((name, index) => ({
+  number: index + 1,
+  name,
+  sql: readFileSync(new URL(name, import.meta.url), 'utf8'),
+}))
 
 export interface Segment {
   number: number

@@ -40,6 +40,8 @@ export function testVersion(changes: Partial<RoutedVersion> = {}): RoutedVersion
     timeoutMs: 10_000,
     concurrency: 100,
     env: {},
+    egress: [],
+    services: [],
     codeDigest: '0'.repeat(64),
     contract: 'fetch',
     ...changes,
