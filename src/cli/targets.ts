@@ -55,11 +55,12 @@ function refuse(options: TargetOptions, flags: readonly (keyof TargetOptions)[],
 /** One directory, described by options. @throws CliFailure (usage) */
 export function targetOf(dir: string, options: TargetOptions): Target {
   const directory = resolve(dir)
+  if (!statSync(directory).isDirectory()) {
+    throw usageFailure(`${dir} is not a directory`, /\.ya?ml$/.test(dir) ? `Name such a file with --file ${dir}.` : 'Name the directory that holds the code.')
+  }
   const name = options.name ?? basename(directory)
   if (!isName(name)) throw badName(name, options.name !== undefined)
-  const target: Target = { name, directory, wanted: readConfig(options) }
-  if (!statSync(directory).isDirectory()) throw usageFailure(`${dir} is not a directory`, 'Name the directory that holds the code.')
-  return target
+  return { name, directory, wanted: readConfig(options) }
 }
 
 interface ConfigOptions {

@@ -238,6 +238,9 @@ describe('hostel deploy', () => {
 
   it('ends with 3 when the directory is not there', async () => {
     assert.equal((await cli(['deploy', '/nowhere/shop'])).code, 3)
+    using directory = temporaryDirectory()
+    writeFileSync(join(directory.path, 'hostel.yaml'), '')
+    assert.match((await cli(['deploy', join(directory.path, 'hostel.yaml')])).stderr, /is not a directory\n {2}fix: Name such a file with --file /)
   })
 })
 

@@ -24,7 +24,7 @@ const wrong: [string[], RegExp][] = [
   [['deploy', '.', '--name', 'Not A Name'], /cannot name a function[\s\S]*Use --name not-a-name\./],
   [['deploy', '.', '--name', 'x', '--memory', '256'], /--memory takes an amount such as 256MiB/],
   [['deploy', '.', '--name', 'x', '--memory', '300MiB'], /--memory takes one of[\s\S]*512MiB/],
-  [['deploy', '.', '--name', 'x', '--timeout', '1d'], /--timeout takes a duration/],
+  [['deploy', '.', '--name', 'x', '--timeout', '1w'], /--timeout takes a duration/],
   [['deploy', '.', '--name', 'x', '--timeout', '16m'], /--timeout takes a time from 1ms to 15m/],
   [['deploy', '.', '--name', 'x', '--concurrency', '0'], /--concurrency takes a whole number from 1/],
   [['deploy', '.', '--name', 'x', '--env', '1A=secret'], /--env takes NAME=VALUE[\s\S]*got "1A=…"/],
