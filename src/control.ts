@@ -7,7 +7,6 @@ import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { join } from 'node:path'
 
-import { hashToken } from './api/guard.ts'
 import { createApi } from './api/server.ts'
 import { createGatewayLink } from './control/gateway.ts'
 import { startJanitor } from './control/janitor.ts'
@@ -15,6 +14,9 @@ import { listenToKeeper, tellReady } from './control/keeper.ts'
 import { openCodeStore } from './functions/code/store.ts'
 import { createDeployer } from './functions/deploy.ts'
 import { createLogs } from './functions/logs.ts'
+import { createTenants } from './functions/tenants.ts'
+import { hashToken } from './functions/token.ts'
+import { createTokens } from './functions/tokens.ts'
 import { reachableAddress, urlMaker } from './functions/urls.ts'
 import type { ChildSettings } from './keeper/messages.ts'
 import { openKeyRing } from './secrets/keys.ts'
@@ -50,17 +52,26 @@ async function start(settings: ChildSettings): Promise<Running> {
 
   // 2. The other side: the gateway gets routes, and hands over records and logs.
   const logs = createLogs(store.records)
-  const gateway = createGatewayLink(await store.functions.routes(), vault, async (batch, options) => {
-    await store.records.append(batch, options)
-    logs.arrived(batch)
-  })
+  const gateway = createGatewayLink(
+    await store.functions.routes(),
+    vault,
+    async (batch, options) => {
+      await store.records.append(batch, options)
+      logs.arrived(batch)
+    },
+    (hashes) => void store.access.noteUse(hashes).catch((error: Error) => logger.warn({ err: error }, 'the use of tokens could not be noted')),
+  )
+  gateway.quotas(await store.tenants.quotas())
 
   // 3. What can be asked for.
-  const deployer = createDeployer({ functions: store.functions, code, gateway, runtimes, services: settings.services })
-  const secrets = createSecrets({ vault, store: store.secrets, gateway })
+  const deployer = createDeployer({ functions: store.functions, code, gateway, runtimes })
   const urls = urlMaker(settings.gatewayAddress, domain)
   const system = { version, runtimes, domain, apiAddress, apiUrl: `http://${reachableAddress(apiAddress)}`, memoryBudgetMiB, maxSandboxes }
-  const api = await createApi({ store, code, deployer, secrets, logs, gateway, urls, system, logger })
+  const tokens = createTokens(store.access, gateway)
+  await tokens.push()
+  const tenants = createTenants({ store, deployer, tokens, gateway })
+  const secrets = createSecrets({ vault, store: store.secrets, gateway })
+  const api = await createApi({ store, code, deployer, tenants, tokens, secrets, logs, gateway, urls, system, logger })
   api.server.listen({ fd: LISTENING_FD })
   await once(api.server, 'listening')
 

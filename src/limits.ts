@@ -111,12 +111,21 @@ export const limits = {
   /** Functions of one hostel.yaml, which are deployed one after the other. */
   manifestFunctionsMax: 1_000,
 
+  // Tenants and tokens: the gateway holds quotas and hashes of all in memory.
+  tenantsMax: 1_000,
+  tokensPerTenantMax: 100,
+  /** Longest life of a token that is to expire. */
+  tokenLifeMaxMs: 10 * 365 * 24 * 3_600_000,
   // Secrets.
   secretsPerTenantMax: 1_000,
   /** Bytes of one value: a certificate chain with its key, and something left of an environment's bytes. */
   secretValueMaxBytes: 24 * KiB,
 
   // What control keeps.
+  /** The audit log: kept this long, and never more entries; characters of what an entry tells of before and after. */
+  auditKeepMs: 365 * 24 * 3_600_000,
+  auditMaxEntries: 100_000,
+  auditValueMaxChars: 8 * KiB,
   /** Invocation records and log lines: kept this long, and never more than so many bytes in all. */
   recordsKeepMs: 7 * 24 * 3_600_000,
   recordsMaxBytes: 2_048 * MiB,

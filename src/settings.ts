@@ -100,10 +100,10 @@ export function parseAddress(what: string, text: string): ListenAddress {
   return { host: match[1] ?? (match[2] || '0.0.0.0'), port }
 }
 
-/** `500ms`, `30s`, `10m`, `2h`. */
+/** `500ms`, `30s`, `10m`, `2h`, `7d`. */
 export function parseDurationMs(what: string, text: string): number {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)$/.exec(text)
-  const unit = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 }[match?.[2] as 'ms'] ?? Number.NaN
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(text)
+  const unit = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }[match?.[2] as 'ms'] ?? Number.NaN
   const value = Number(match?.[1]) * unit
   if (!Number.isFinite(value)) throw new HostelError('invalid_input', `${what} takes a duration such as 500ms, 30s or 10m; got "${text}"`)
   return Math.round(value)

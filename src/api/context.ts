@@ -2,6 +2,8 @@
 import type { CodeStore } from '../functions/code/store.ts'
 import type { Deployer } from '../functions/deploy.ts'
 import type { Logs } from '../functions/logs.ts'
+import type { Tenants } from '../functions/tenants.ts'
+import type { Tokens } from '../functions/tokens.ts'
 import type { SandboxInfo } from '../functions/types.ts'
 import type { FunctionUrls } from '../functions/urls.ts'
 import type { RuntimeInfo } from '../keeper/messages.ts'
@@ -13,6 +15,8 @@ export interface ApiContext {
   store: Store
   code: CodeStore
   deployer: Deployer
+  tenants: Tenants
+  tokens: Tokens
   secrets: Secrets
   logs: Logs
   gateway: { readonly connected: boolean; sandboxes(): Promise<SandboxInfo[]> }

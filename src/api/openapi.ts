@@ -20,6 +20,9 @@ export function description(version: string): FastifyDynamicSwaggerOptions {
         { name: 'functions', description: 'Functions, versions, code' },
         { name: 'invocations', description: 'What ran, and what it wrote' },
         { name: 'sandboxes', description: 'Running copies' },
+        { name: 'tenants', description: 'Who owns what, and how much of it' },
+        { name: 'tokens', description: 'Who may do what' },
+        { name: 'audit', description: 'Who did what' },
         { name: 'secrets', description: 'What functions need and nobody else may see' },
       ],
       components: {

@@ -10,7 +10,7 @@ import { errorKinds } from '../errors.ts'
 import { NAME_PATTERN, NAME_TAKES } from '../functions/names.ts'
 import { limits, MEMORY_CLASSES_MIB } from '../limits.ts'
 
-const exact = { additionalProperties: false } as const
+export const exact = { additionalProperties: false } as const
 
 /** How many items a list gives when `limit` is not set, and at most. */
 export const pageDefault = 100
@@ -32,8 +32,8 @@ const EgressId = Type.String({
   pattern: '^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$',
   description: 'the id of an attempt: a UUIDv7 in lower case',
 })
-const TimeMs = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'a time in epoch milliseconds' })
-const Limit = (max: number, fallback: number) =>
+export const TimeMs = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'a time in epoch milliseconds' })
+export const Limit = (max: number, fallback: number) =>
   Type.Optional(Type.Integer({ minimum: 1, maximum: max, description: `a whole number from 1 to ${max}; ${fallback} when left out` }))
 
 // Requests.

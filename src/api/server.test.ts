@@ -1,21 +1,8 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 
-import { openCodeStore } from '../functions/code/store.ts'
-import { createDeployer } from '../functions/deploy.ts'
-import { createLogs } from '../functions/logs.ts'
-import { openKeyRing } from '../secrets/keys.ts'
-import { createSecrets } from '../secrets/secrets.ts'
-import { openVault } from '../secrets/vault.ts'
-import { urlMaker } from '../functions/urls.ts'
-import { openStore } from '../store/store.ts'
-import { createLogger } from '../telemetry/logger.ts'
-import { hashToken } from './guard.ts'
-import { createApi } from './server.ts'
 import type { Api } from './server.ts'
+import { ADMIN_TOKEN as TOKEN, startTestApi } from './testing/api.ts'
 
 /** What answers without a token, and why that is no harm. */
 const PUBLIC = {
@@ -24,50 +11,23 @@ const PUBLIC = {
   'GET /hostel.schema.json': 'is in the source',
 }
 
-const TOKEN = 'admin-token'
-
 describe('every route', () => {
-  const directory = mkdtempSync(join(tmpdir(), 'hostel-api-'))
   const routes: { method: string; url: string }[] = []
   let api: Api
   let close: () => Promise<void>
 
   before(async () => {
-    const store = await openStore(directory, { onProblem: (message) => assert.fail(message), onLost: (error) => assert.fail(error) })
-    await store.access.setAdminToken(hashToken(TOKEN))
-    const code = openCodeStore(directory)
-    const gateway = { connected: false, prepare: () => Promise.reject(new Error('no gateway')), route() {}, unroute() {}, sandboxes: () => Promise.resolve([]) }
-    const system = { version: '0', runtimes: [], domain: 'localhost', apiAddress: 'hostel.example:8081', apiUrl: '', memoryBudgetMiB: 1, maxSandboxes: 1 }
-    const deployer = createDeployer({ functions: store.functions, code, gateway, runtimes: [] })
-    const secrets = createSecrets({
-      vault: await openVault(store.secrets, openKeyRing(join(directory, 'keys'))),
-      store: store.secrets,
-      gateway: { namingSecret: () => [], resend: () => Promise.resolve() },
-    })
-    const context = {
-      store,
-      code,
-      deployer,
-      secrets,
-      logs: createLogs(store.records),
-      gateway,
-      urls: urlMaker('127.0.0.1:8080', 'localhost'),
-      system,
-      logger: createLogger('test'),
-    }
-    api = await createApi(context, (route) => routes.push(...[route.method].flat().map((method) => ({ method, url: route.url }))))
-    close = async () => {
-      await api.close()
-      await code.close()
-      await store.close()
-    }
+    ;({ api, close } = await startTestApi((route) => routes.push(...[route.method].flat().map((method) => ({ method, url: route.url })))))
   })
-  after(async () => {
-    await close()
-    rmSync(directory, { recursive: true })
-  })
+  after(() => close())
 
-  const fill = (url: string): string => url.replace(':tenant', 'default').replace(':name', 'hello').replace(':id', '01890000-0000-7000-8000-000000000000')
+  const fill = (url: string): string =>
+    url
+      .replace(':tenant', 'default')
+      .replace(':name', 'hello')
+      .replace(':version', '1')
+      .replace(':token', 'ci')
+      .replace(':id', '01890000-0000-7000-8000-000000000000')
 
   it('asks for a token, but for those listed as public', async () => {
     assert.ok(routes.length >= 12)

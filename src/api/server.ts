@@ -7,10 +7,12 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 
 import { HostelError } from '../errors.ts'
 import { limits } from '../limits.ts'
+import { createAudit } from './audit.ts'
 import type { ApiContext } from './context.ts'
 import { createGuard } from './guard.ts'
 import { description } from './openapi.ts'
 import { sendProblem } from './problems.ts'
+import { auditRoutes } from './routes/audit.ts'
 import { codeRoutes } from './routes/code.ts'
 import { egressRoutes } from './routes/egress.ts'
 import { functionRoutes } from './routes/functions.ts'
@@ -19,6 +21,8 @@ import { logRoutes } from './routes/logs.ts'
 import { sandboxRoutes } from './routes/sandboxes.ts'
 import { secretRoutes } from './routes/secrets.ts'
 import { systemRoutes } from './routes/system.ts'
+import { tenantRoutes } from './routes/tenants.ts'
+import { tokenRoutes } from './routes/tokens.ts'
 import { versionRoutes } from './routes/versions.ts'
 import { validatorCompiler } from './validation.ts'
 
@@ -47,7 +51,9 @@ export async function createApi(context: ApiContext, onRoute: (route: RouteOptio
 
   api.addHook('onRoute', onRoute)
   api.decorateRequest('token', null)
-  api.addHook('onRequest', createGuard(context.store.access, context.system.apiAddress.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1')))
+  api.decorateRequest('change', null)
+  api.addHook('onRequest', createGuard(context.store, context.system.apiAddress.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1')))
+  api.addHook('onSend', createAudit(context.store.audit, context.logger))
   api.setValidatorCompiler(validatorCompiler)
   api.setErrorHandler((error, request, reply) => sendProblem(error, request, reply, context.logger))
   api.setNotFoundHandler((request) => {
@@ -66,6 +72,9 @@ export async function createApi(context: ApiContext, onRoute: (route: RouteOptio
   logRoutes(api, context)
   invocationRoutes(api, context)
   sandboxRoutes(api, context)
+  tenantRoutes(api, context)
+  tokenRoutes(api, context)
+  auditRoutes(api, context)
   secretRoutes(api, context)
   // Public since it tells nothing that the source does not.
   api.get('/openapi.json', { config: { public: true }, schema: { hide: true } }, async () => api.swagger())

@@ -28,6 +28,9 @@ export const commandTable: Record<string, CommandEntry> = {
   sandboxes: { summary: 'see the sandboxes', load: () => import('./commands/sandboxes.ts') },
   runtimes: { summary: 'see the runtimes', load: () => import('./commands/runtimes.ts') },
   completion: { summary: 'print a script that teaches a shell to complete', load: () => import('./commands/completion.ts') },
+  tenants: { summary: 'see and change tenants and their quotas', load: () => import('./commands/tenants.ts') },
+  token: { summary: 'let people and programs in', load: () => import('./commands/token.ts') },
+  audit: { summary: 'see what was changed, and by whom', load: () => import('./commands/audit.ts') },
   doctor: { summary: 'check what this machine can do, and how to mend the rest', load: () => import('./commands/doctor.ts') },
 }
 

@@ -1,6 +1,7 @@
 /** Typed client of the control API: one method a route, errors as `ApiError` with the server's problem document. */
 import type { Static } from 'typebox'
 
+import type * as accessSchemas from '../api/access-schemas.ts'
 import type * as schemas from '../api/schemas.ts'
 import type { MemoryClassMiB } from '../limits.ts'
 import { ApiError, ConnectionError, problemOf } from './errors.ts'
@@ -11,6 +12,16 @@ export { ApiError } from './errors.ts'
 
 type Body<Name extends keyof typeof schemas> = (typeof schemas)[Name] extends infer Schema ? Static<Schema & import('typebox').TSchema> : never
 
+type AccessBody<Name extends keyof typeof accessSchemas> = (typeof accessSchemas)[Name] extends infer Schema
+  ? Static<Schema & import('typebox').TSchema>
+  : never
+
+export type Tenant = AccessBody<'Tenant'>
+export type QuotaChanges = AccessBody<'QuotaChanges'>
+export type NewToken = AccessBody<'NewToken'>
+export type Token = AccessBody<'Token'>
+export type CreatedToken = AccessBody<'CreatedToken'>
+export type AuditEntry = AccessBody<'AuditEntry'>
 export type System = Body<'System'>
 export type Code = Body<'Code'>
 /** The schema's union of memory classes is made from a list, which loses the literals. */
@@ -38,6 +49,14 @@ export interface LogQuery {
   follow?: boolean
   /** How many lines from before now; the newest are given. */
   limit?: number
+}
+
+/** Which entries of the audit log, the newest `limit`. */
+export interface AuditQuery {
+  tenant?: string
+  /** Epoch milliseconds. */
+  since?: number
+  limit: number
 }
 
 /** Deadlines in milliseconds. A deploy waits for the function's first start; an upload for unpacking. */
@@ -156,6 +175,49 @@ export function createControlClient(access: { api: string; token: string }) {
 
     sandboxes: async (tenant: string) => (await json<{ sandboxes: Sandbox[] }>('GET', `${tenantPath(tenant)}/sandboxes`)).sandboxes,
 
+    /** All tenants, page by page. */
+    async tenants(): Promise<Tenant[]> {
+      const all: Tenant[] = []
+      let after: string | null = ''
+      do {
+        const page: { tenants: Tenant[]; next: string | null } = await json('GET', `/v1/tenants?limit=1000${after && `&after=${encodeURIComponent(after)}`}`)
+        all.push(...page.tenants)
+        after = page.next
+      } while (after)
+      return all
+    },
+
+    tenant: (name: string) => json<Tenant>('GET', tenantPath(name)),
+
+    createTenant: (name: string, quotas: QuotaChanges) => json<Tenant>('POST', '/v1/tenants', jsonBody({ name, ...quotas })),
+
+    setQuotas: (name: string, quotas: QuotaChanges) => json<Tenant>('PATCH', tenantPath(name), jsonBody(quotas)),
+
+    removeTenant: (name: string, force: boolean) => json<void>('DELETE', `${tenantPath(name)}${force ? '?force=true' : ''}`, { timeoutMs: DEPLOY_TIMEOUT_MS }),
+
+    /** Tokens of a tenant, or those of all tenants (null). */
+    tokens: async (tenant: string | null) => (await json<{ tokens: Token[] }>('GET', `${tokensPath(tenant)}?limit=1000`)).tokens,
+
+    createToken: (tenant: string | null, token: NewToken) => json<CreatedToken>('POST', tokensPath(tenant), jsonBody(token)),
+
+    removeToken: (tenant: string | null, name: string) => json<void>('DELETE', `${tokensPath(tenant)}/${encodeURIComponent(name)}`),
+
+    /** Entries of the audit log, newest first. */
+    async audit(query: AuditQuery): Promise<AuditEntry[]> {
+      const all: AuditEntry[] = []
+      let before: number | null = null
+      do {
+        const { limit, ...fields } = query
+        const parameters = new URLSearchParams(
+          Object.entries({ ...fields, limit: Math.min(1_000, limit - all.length) }).map(([key, value]): [string, string] => [key, String(value)]),
+        )
+        if (before !== null) parameters.set('before', String(before))
+        const page: { entries: AuditEntry[]; next: number | null } = await json('GET', `/v1/audit?${parameters.toString()}`)
+        all.push(...page.entries)
+        before = page.next
+      } while (before !== null && all.length < query.limit)
+      return all
+    },
     secrets: async (tenant: string) => (await json<{ secrets: Secret[] }>('GET', `${tenantPath(tenant)}/secrets`)).secrets,
 
     setSecret: (tenant: string, name: string, value: string) =>
@@ -191,6 +253,14 @@ export function createControlClient(access: { api: string; token: string }) {
       }
     },
   }
+}
+
+function jsonBody(value: object): Pick<RequestOptions, 'body' | 'headers'> {
+  return { body: Buffer.from(JSON.stringify(value)), headers: { 'content-type': 'application/json' } }
+}
+
+function tokensPath(tenant: string | null): string {
+  return tenant === null ? '/v1/tokens' : `${tenantPath(tenant)}/tokens`
 }
 
 function tenantPath(tenant: string): string {

@@ -5,7 +5,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 
 import { HostelError } from '../errors.ts'
 import type { Gateway } from '../functions/deploy.ts'
-import type { RoutedFunction, RoutedVersion, SandboxInfo } from '../functions/types.ts'
+import type { InvokeToken, RoutedFunction, RoutedVersion, SandboxInfo, TenantQuotas } from '../functions/types.ts'
 import { limits } from '../limits.ts'
 import { Link } from '../link/link.ts'
 import { pagesOf } from './pages.ts'
@@ -19,6 +19,10 @@ export interface GatewayLink extends Gateway {
   /** Sends these functions anew, filled as they are now; resolves once the gateway has taken them, or is away: then it gets all when it is back. */
   resend(functions: readonly RoutedFunction[]): Promise<void>
   sandboxes(): Promise<SandboxInfo[]>
+  /** All tenants with quotas, from now on and for later links. */
+  quotas(tenants: TenantQuotas[]): void
+  /** All tokens that may call functions, likewise. */
+  tokens(tokens: InvokeToken[]): void
   close(): void
 }
 
@@ -39,13 +43,17 @@ const PREPARE_TIMEOUT_MS = limits.queueMaxWaitMs + limits.bootTimeoutMs + limits
  * @param routes all functions as they are now; kept up to date by `route` and `unroute`.
  * @param onBatch makes a batch (the JSON text of its records and logs) durable; `mayRepeat` when the gateway may have sent it before: on
  * the link before, or since it did not wait for the answer.
+ * @param onTokensUsed hashes of tokens with which functions were called.
  */
 export function createGatewayLink(
   routes: readonly RoutedFunction[],
   filler: Filler,
   onBatch: (batch: Uint8Array, options: { mayRepeat: boolean }) => Promise<void>,
+  onTokensUsed: (hashes: readonly string[]) => void,
 ): GatewayLink {
   const table = new Map(routes.map((one) => [key(one.tenant, one.name), one]))
+  let quotas: TenantQuotas[] = []
+  let tokens: InvokeToken[] = []
   let link: Link | undefined
 
   function connected(): Link {
@@ -79,6 +87,7 @@ export function createGatewayLink(
       let mayRepeat = true
       let unanswered = 0
       const fresh = new Link(socket, {
+        events: { tokensUsed: ({ hashes }) => onTokensUsed(hashes) },
         rawCalls: {
           async batch(batch) {
             const startMs = performance.now()
@@ -95,6 +104,9 @@ export function createGatewayLink(
           },
         },
       })
+      // Before the routes: nobody is served by them without these.
+      fresh.emit('quotas', { tenants: quotas })
+      fresh.emit('tokens', { tokens })
       link = fresh
       void sendTable(fresh)
       void fresh.closed.then(() => {
@@ -114,6 +126,16 @@ export function createGatewayLink(
     unroute(tenant, name) {
       table.delete(key(tenant, name))
       link?.emit('unroute', { tenant, name })
+    },
+
+    quotas(tenants) {
+      quotas = tenants
+      link?.emit('quotas', { tenants })
+    },
+
+    tokens(all) {
+      tokens = all
+      link?.emit('tokens', { tokens })
     },
 
     namingSecret(tenant, name) {

@@ -16,6 +16,7 @@ export function startJanitor(store: Store, code: CodeStore, logger: Logger): () 
     try {
       store.forgetOldRecords(nowMs)
       await store.functions.forgetVersionNumbers(nowMs - VERSION_NUMBERS_KEEP_MS)
+      await store.audit.forget(nowMs)
       await code.collect(store.functions, nowMs)
     } catch (error) {
       // The next step tries again; what stays too long harms nobody yet.

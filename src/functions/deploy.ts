@@ -29,6 +29,8 @@ export interface Gateway {
 
 export interface Deployed {
   version: StoredVersion
+  /** What was live before. */
+  before: StoredVersion | null
   /** The live version was this already, and nothing was done. */
   unchanged: boolean
   /** From specialisation to ready. */
@@ -72,14 +74,21 @@ export function createDeployer(parts: Parts): Deployer {
   /** One change of a function after the other, so that the last one asked for is the one that is live. */
   const inTurn = serialised()
 
+  async function assertRoom(tenant: string): Promise<void> {
+    const quota = (await functions.quota(tenant)) ?? limits.functionsPerTenantMax
+    if ((await functions.count(tenant)) < quota) return
+    throw new HostelError(
+      'conflict',
+      `tenant ${tenant} may have ${quota} function${quota === 1 ? '' : 's'}, and has as many; remove one first, or have its quota raised`,
+    )
+  }
+
   async function deploy(tenant: string, name: string, wanted: WantedConfig): Promise<Deployed> {
     const config = await resolveConfig(wanted, code, runtimes, services)
     const present = await functions.get(tenant, name)
     const live = present?.versions.find(({ version }) => version === present.aliases[LIVE_ALIAS])
-    if (live && live.codeDigest === wanted.code && isDeepStrictEqual(configOf(live), config)) return { version: live, unchanged: true, initMs: 0 }
-    if (!present && (await functions.count(tenant)) >= limits.functionsPerTenantMax) {
-      throw new HostelError('conflict', `tenant ${tenant} has ${limits.functionsPerTenantMax} functions, which is the most it can have; remove one first`)
-    }
+    if (live && live.codeDigest === wanted.code && isDeepStrictEqual(configOf(live), config)) return { version: live, before: live, unchanged: true, initMs: 0 }
+    if (!present) await assertRoom(tenant)
     const number = await functions.takeVersionNumber(tenant, name)
     const version: RoutedVersion = { ...config, tenant, function: name, version: number, codeDigest: wanted.code, contract: null }
     const prepared = await gateway.prepare(version)
@@ -89,7 +98,7 @@ export function createDeployer(parts: Parts): Deployer {
       if (!code.has(wanted.code)) throw new HostelError('conflict', 'the code was removed in the meantime; upload it again')
     })
     gateway.route(toRouted(changed))
-    return { version: stored, unchanged: false, initMs: prepared.initMs }
+    return { version: stored, before: live ?? null, unchanged: false, initMs: prepared.initMs }
   }
 
   return {

@@ -10,6 +10,35 @@ export const NAME_TAKES = `1 to ${limits.nameMaxChars} lower-case letters, digit
 /** The tenant that exists from the start. */
 export const DEFAULT_TENANT = 'default'
 
+/** Names that no tenant may take: the host form would give their functions names that people trust, or that mean something else. */
+export const RESERVED_TENANTS: readonly string[] = [
+  'admin',
+  'alias',
+  'api',
+  'app',
+  'apps',
+  'console',
+  'control',
+  'dashboard',
+  'docs',
+  'functions',
+  'gateway',
+  'healthz',
+  'hostel',
+  'internal',
+  'keeper',
+  'local',
+  'localhost',
+  'login',
+  'metrics',
+  'readyz',
+  'root',
+  'status',
+  'system',
+  'tenant',
+  'www',
+]
+
 /** The alias that a deploy moves. */
 export const LIVE_ALIAS = 'live'
 

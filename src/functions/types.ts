@@ -43,6 +43,33 @@ export interface RoutedFunction {
   versions: RoutedVersion[]
 }
 
+/** What a token allows. `admin` is all of them, and `deploy` includes `read`. */
+export type Scope = 'read' | 'deploy' | 'invoke' | 'admin'
+
+/** What a tenant may have at most; null: no bound of its own. */
+export interface Quotas {
+  functions: number | null
+  sandboxes: number | null
+  /** Sum of the memory that its sandboxes may use. */
+  memoryMiB: number | null
+  requestsPerSecond: number | null
+}
+
+export interface TenantQuotas {
+  tenant: string
+  quotas: Quotas
+}
+
+/** A token that may call functions, as the gateway needs it. */
+export interface InvokeToken {
+  /** SHA-256 of the token, lower-case hex. */
+  hash: string
+  /** Null: all tenants. */
+  tenant: string | null
+  /** Null: never. */
+  expiresAtMs: number | null
+}
+
 /** How a sandbox for an invocation was come by. */
 export type StartKind = 'warm' | 'spare' | 'boot'
 

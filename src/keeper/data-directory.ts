@@ -60,7 +60,7 @@ function lockedDirectory(path: string, keeperDir: string, lockFd: number, cliLin
   const controlDir = ownedPart(path, 'control', CONTROL_UID)
   const gatewayDir = ownedPart(path, 'gateway', GATEWAY_UID)
   const cliFile = join(path, 'cli.json')
-  const adminToken = readToken(cliFile) ?? `hostel_${randomBytes(32).toString('base64url')}`
+  const adminToken = readToken(cliFile) ?? `hst_${randomBytes(32).toString('base64url')}`
   const shownMarker = join(keeperDir, 'shown')
 
   return {

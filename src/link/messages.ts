@@ -4,6 +4,7 @@
  */
 import type { EgressRecord, InvocationRecord, LogLine, RoutedFunction, RoutedVersion, SandboxInfo } from '../functions/types.ts'
 import type { Contract, GuestError } from '../sandbox/protocol.ts'
+import type { InvokeToken, TenantQuotas } from '../functions/types.ts'
 
 /** Events: one way, in order, no answer. */
 export interface LinkEvents {
@@ -16,6 +17,12 @@ export interface LinkEvents {
   route: { function: RoutedFunction }
   /** control → gateway: a function is gone; its sandboxes are retired. */
   unroute: { tenant: string; name: string }
+  /** control → gateway: all tenants with bounds of their own, before `routes` and after each change. Replaces what was known. */
+  quotas: { tenants: TenantQuotas[] }
+  /** control → gateway: all tokens that may call functions, likewise. */
+  tokens: { tokens: InvokeToken[] }
+  /** gateway → control: hashes of the tokens that were used, at most once a minute. */
+  tokensUsed: { hashes: string[] }
 }
 
 /** Calls: answered once, or failed with an error code, or broken off when the link goes. */

@@ -39,6 +39,8 @@ export interface FunctionStore {
   /** At most `limit` by name, after the name `after`. */
   list(tenant: string, alias: string, page: { after: string; limit: number }): Promise<ListedFunction[]>
   count(tenant: string): Promise<number>
+  /** How many the tenant may have; null: no bound of its own. */
+  quota(tenant: string): Promise<number | null>
   get(tenant: string, name: string): Promise<StoredFunction | undefined>
   /** All functions of all tenants, for the gateway. */
   routes(): Promise<RoutedFunction[]>
@@ -162,6 +164,10 @@ export function functionStore(database: DatabaseSync): FunctionStore {
 
     async count(tenant) {
       return row<{ n: number }>(sql('SELECT count(*) AS n FROM functions WHERE tenant = ?'), tenant)!.n
+    },
+
+    async quota(tenant) {
+      return row<{ max: number | null }>(sql('SELECT functions_max AS max FROM tenants WHERE name = ?'), tenant)?.max ?? null
     },
 
     async get(tenant, name) {

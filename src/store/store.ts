@@ -5,12 +5,16 @@ import { join } from 'node:path'
 import { limits } from '../limits.ts'
 import { accessStore } from './access.ts'
 import type { AccessStore } from './access.ts'
+import { auditStore } from './audit.ts'
+import type { AuditStore } from './audit.ts'
 import { checkDatabase, openDatabase, readMigrations } from './database.ts'
 import { functionStore } from './functions.ts'
 import type { FunctionStore } from './functions.ts'
 import { recordReader } from './records/reader.ts'
 import type { RecordReader } from './records/reader.ts'
 import { deleteSegment, forgettable, listSegments } from './records/segments.ts'
+import { tenantStore } from './tenants.ts'
+import type { TenantStore } from './tenants.ts'
 import { startWriter } from './records/writer.ts'
 import type { RecordWriter } from './records/writer.ts'
 import { secretStore } from './secrets.ts'
@@ -18,11 +22,15 @@ import type { SecretStore } from './secrets.ts'
 
 export interface Store {
   access: AccessStore
+  tenants: TenantStore
+  audit: AuditStore
   functions: FunctionStore
-  records: Pick<RecordReader, 'get' | 'list' | 'egress' | 'countLines' | 'countSince' | 'lines'> & Pick<RecordWriter, 'append' | 'position'>
+  records: Pick<RecordReader, 'get' | 'list' | 'countLines' | 'countSince' | 'lines'> & Pick<RecordWriter, 'append' | 'position'>
   secrets: SecretStore
   /** Deletes segments that are too old or too many. */
   forgetOldRecords(nowMs: number): void
+  /** Deletes the records and log lines of a tenant. */
+  forgetRecordsOf(tenant: string): Promise<void>
   close(): Promise<void>
 }
 
@@ -46,6 +54,8 @@ export async function openStore(directory: string, events: StoreEvents): Promise
     const reader = recordReader(logs, (segment, error) => events.onProblem(`${segment.file} can't be read; its records are missing from answers`, error))
     return {
       access: accessStore(database),
+      tenants: tenantStore(database),
+      audit: auditStore(database),
       functions: functionStore(database),
       secrets: secretStore(database),
       records: {
@@ -61,6 +71,7 @@ export async function openStore(directory: string, events: StoreEvents): Promise
           deleteSegment(segment)
         }
       },
+      forgetRecordsOf: (tenant) => writer.forgetTenant(tenant),
       async close() {
         await writer.close()
         reader.close()

@@ -56,7 +56,7 @@ const vocabulary = [
 ]
 
 /** Types alone, which are gone at run time: the shapes of the control API, shared by its two ends. */
-const typesOnly: Record<string, string[]> = { client: ['api/schemas.ts'] }
+const typesOnly: Record<string, string[]> = { client: ['api/schemas.ts', 'api/access-schemas.ts'] }
 
 interface Import {
   file: string

@@ -19,6 +19,7 @@ export function codeRoutes(api: Api, context: ApiContext): void {
   api.put(
     '/v1/tenants/:tenant/code',
     {
+      config: { needs: 'deploy' },
       // What is in the stream is checked while it is unpacked.
       validatorCompiler: (part) => (part.httpPart === 'body' ? () => true : validatorCompiler(part)),
       schema: {
@@ -34,7 +35,9 @@ export function codeRoutes(api: Api, context: ApiContext): void {
     async (request) => {
       const archive: unknown = request.body
       if (!isStream(archive)) throw new HostelError('invalid_input', 'code takes a body of content type application/gzip: a tar archive, gzipped')
-      return context.code.receive(archive)
+      const code = await context.code.receive(archive)
+      request.change = { target: code.digest, after: { files: code.files, bytes: code.bytes } }
+      return code
     },
   )
 }

@@ -16,6 +16,7 @@ export function functionRoutes(api: Api, context: ApiContext): void {
   api.post(
     '/v1/tenants/:tenant/functions/:name/versions',
     {
+      config: { needs: 'deploy' },
       schema: {
         operationId: 'deploy',
         summary: 'Make a version of uploaded code, start it once, and make it live',
@@ -30,7 +31,8 @@ export function functionRoutes(api: Api, context: ApiContext): void {
     async (request) => {
       const startMs = performance.now()
       const { tenant, name } = request.params
-      const { version, unchanged, initMs } = await deployer.deploy(tenant, name, request.body)
+      const { version, before, unchanged, initMs } = await deployer.deploy(tenant, name, request.body)
+      request.change = unchanged ? 'none' : { before: before && shownVersion(before), after: shownVersion(version) }
       return {
         tenant,
         function: name,
@@ -45,6 +47,7 @@ export function functionRoutes(api: Api, context: ApiContext): void {
   api.post(
     '/v1/tenants/:tenant/functions/:name/plan',
     {
+      config: { needs: 'deploy', changesNothing: true },
       schema: {
         operationId: 'planDeploy',
         summary: 'What a deploy of this version would change; changes nothing',
@@ -62,6 +65,7 @@ export function functionRoutes(api: Api, context: ApiContext): void {
   api.get(
     '/v1/tenants/:tenant/functions',
     {
+      config: { needs: 'read' },
       schema: {
         operationId: 'listFunctions',
         summary: 'Functions by name',
@@ -87,6 +91,7 @@ export function functionRoutes(api: Api, context: ApiContext): void {
   api.get(
     '/v1/tenants/:tenant/functions/:name',
     {
+      config: { needs: 'read' },
       schema: {
         operationId: 'getFunction',
         summary: 'A function with its versions and how it fared lately',
@@ -114,6 +119,7 @@ export function functionRoutes(api: Api, context: ApiContext): void {
   api.delete(
     '/v1/tenants/:tenant/functions/:name',
     {
+      config: { needs: 'deploy' },
       schema: {
         operationId: 'deleteFunction',
         summary: 'Remove a function with all its versions',
@@ -124,7 +130,9 @@ export function functionRoutes(api: Api, context: ApiContext): void {
     },
     async (request) => {
       const { tenant, name } = request.params
-      if (!(await deployer.remove(tenant, name))) throw unknownFunction(tenant, name)
+      const found = await store.functions.get(tenant, name)
+      if (!found || !(await deployer.remove(tenant, name))) throw unknownFunction(tenant, name)
+      request.change = { before: { aliases: found.aliases, versions: found.versions.map(({ version }) => version) } }
       return { tenant, name, removed: true as const }
     },
   )

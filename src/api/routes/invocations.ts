@@ -11,6 +11,7 @@ export function invocationRoutes(api: Api, context: ApiContext): void {
   api.get(
     '/v1/tenants/:tenant/invocations',
     {
+      config: { needs: 'read' },
       schema: {
         operationId: 'listInvocations',
         summary: 'Invocations, newest first',
@@ -37,6 +38,7 @@ export function invocationRoutes(api: Api, context: ApiContext): void {
   api.get(
     '/v1/tenants/:tenant/invocations/:id',
     {
+      config: { needs: 'read' },
       schema: {
         operationId: 'getInvocation',
         summary: 'What became of an invocation, explained',

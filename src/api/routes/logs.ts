@@ -18,6 +18,7 @@ export function logRoutes(api: Api, context: ApiContext): void {
   api.get(
     '/v1/tenants/:tenant/functions/:name/logs',
     {
+      config: { needs: 'read' },
       schema: {
         operationId: 'readLogs',
         summary: "Lines of a function's log in order, one JSON object a line (see LogLine)",

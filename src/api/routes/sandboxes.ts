@@ -7,6 +7,7 @@ export function sandboxRoutes(api: Api, context: ApiContext): void {
   api.get(
     '/v1/tenants/:tenant/sandboxes',
     {
+      config: { needs: 'read' },
       schema: {
         operationId: 'listSandboxes',
         summary: 'Sandboxes of this tenant, and the spares for tokens of all tenants',

@@ -22,7 +22,10 @@ export function systemRoutes(api: Api, context: ApiContext): void {
 
   api.get(
     '/v1/system',
-    { schema: { operationId: 'getSystem', summary: 'Version, addresses, runtimes and limits', tags: ['system'], response: { 200: System } } },
+    {
+      config: { needs: 'any' },
+      schema: { operationId: 'getSystem', summary: 'Version, addresses, runtimes and limits', tags: ['system'], response: { 200: System } },
+    },
     async () => ({
       version: system.version,
       gatewayUrl: urls.gateway,
@@ -46,7 +49,7 @@ export function systemRoutes(api: Api, context: ApiContext): void {
 
   api.get(
     '/v1/runtimes',
-    { schema: { operationId: 'listRuntimes', summary: 'Installed runtimes', tags: ['system'], response: { 200: Runtimes } } },
+    { config: { needs: 'any' }, schema: { operationId: 'listRuntimes', summary: 'Installed runtimes', tags: ['system'], response: { 200: Runtimes } } },
     async () => ({ runtimes: system.runtimes }),
   )
 }

@@ -21,6 +21,7 @@ export function versionRoutes(api: Api, context: ApiContext): void {
   api.get(
     '/v1/tenants/:tenant/functions/:name/versions',
     {
+      config: { needs: 'read' },
       schema: {
         operationId: 'listVersions',
         summary: 'Versions of a function, newest first',
@@ -43,6 +44,7 @@ export function versionRoutes(api: Api, context: ApiContext): void {
   api.get(
     '/v1/tenants/:tenant/functions/:name/versions/:version',
     {
+      config: { needs: 'read' },
       schema: {
         operationId: 'getVersion',
         summary: 'One version of a function',
@@ -60,6 +62,7 @@ export function versionRoutes(api: Api, context: ApiContext): void {
   api.delete(
     '/v1/tenants/:tenant/functions/:name/versions/:version',
     {
+      config: { needs: 'deploy' },
       schema: {
         operationId: 'deleteVersion',
         summary: 'Remove a version that no alias needs',
@@ -70,7 +73,7 @@ export function versionRoutes(api: Api, context: ApiContext): void {
     },
     async (request) => {
       const { tenant, name, version } = request.params
-      await deployer.removeVersion(tenant, name, version)
+      request.change = { before: shownVersion(await deployer.removeVersion(tenant, name, version)) }
       return { tenant, function: name, version, removed: true as const }
     },
   )
@@ -78,6 +81,7 @@ export function versionRoutes(api: Api, context: ApiContext): void {
   api.post(
     '/v1/tenants/:tenant/functions/:name/rollback',
     {
+      config: { needs: 'deploy' },
       schema: {
         operationId: 'rollBack',
         summary: 'Make the version that was live before live again, or the one given',
@@ -94,6 +98,7 @@ export function versionRoutes(api: Api, context: ApiContext): void {
       const startMs = performance.now()
       const { tenant, name } = request.params
       const { from, version, unchanged } = await deployer.rollBack(tenant, name, request.body.to)
+      request.change = unchanged ? 'none' : { before: { live: from }, after: { live: version.version } }
       return { tenant, function: name, from, version: version.version, unchanged, totalMs: performance.now() - startMs }
     },
   )

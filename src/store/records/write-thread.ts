@@ -3,13 +3,13 @@ import type { DatabaseSync } from 'node:sqlite'
 import { parentPort, workerData } from 'node:worker_threads'
 
 import { limits } from '../../limits.ts'
-import { checkDatabase, isDamage, openDatabase, StoreError } from '../database.ts'
+import { checkDatabase, inTransaction, isDamage, openDatabase, StoreError } from '../database.ts'
 import { appender } from './append.ts'
 import type { Appender, Batch } from './append.ts'
 import { listSegments, nextSegment, segmentSchema } from './segments.ts'
 import type { Position, Segment } from './segments.ts'
 
-export type ToWriter = { type: 'append'; id: number; json: Uint8Array; mayRepeat: boolean } | { type: 'close' }
+export type ToWriter = { type: 'append'; id: number; json: Uint8Array; mayRepeat: boolean } | { type: 'forget'; id: number; tenant: string } | { type: 'close' }
 export type FromWriter =
   /** The last line that is durable so far. `problem`: why the newest segment was left aside. */
   | { type: 'open'; position: Position; problem?: string }
@@ -73,6 +73,30 @@ function append(batch: Batch, mayRepeat: boolean): number {
   }
 }
 
+/** One that can't be opened can't be read either, and goes in its time. */
+function forgetTenant(tenant: string): void {
+  for (const segment of listSegments(directory)) {
+    if (segment.number === current.segment.number) {
+      forgetIn(current.database, tenant)
+      continue
+    }
+    try {
+      using database = openDatabase(segment.file, segmentSchema)
+      forgetIn(database, tenant)
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error
+    }
+  }
+}
+
+function forgetIn(database: DatabaseSync, tenant: string): void {
+  inTransaction(database, () => {
+    // Its names stay: the appender knows them by their numbers.
+    for (const table of ['invocations', 'lines', 'minutes'])
+      database.prepare(`DELETE FROM ${table} WHERE source IN (SELECT id FROM sources WHERE tenant = ?)`).run(tenant)
+  })
+}
+
 function send(message: FromWriter): void {
   port.postMessage(message)
 }
@@ -93,6 +117,15 @@ port.on('message', (message: ToWriter) => {
     return
   }
   try {
+    if (message.type === 'forget') {
+      forgetTenant(message.tenant)
+      send({
+        type: 'appended',
+        id: message.id,
+        position: { segment: current.segment.number, line: current.appender.append({ records: [], logs: [] }, { mayRepeat: false }) },
+      })
+      return
+    }
     if (isFull(current)) moveOn()
     const line = append(JSON.parse(Buffer.from(message.json.buffer).toString()) as Batch, message.mayRepeat)
     send({ type: 'appended', id: message.id, position: { segment: current.segment.number, line } })

@@ -15,6 +15,8 @@ export interface RecordWriter {
    * @throws HostelError `internal` when it could not be written, and nothing of it was.
    */
   append(batch: Uint8Array, options: { mayRepeat: boolean }): Promise<Position>
+  /** Resolves once nothing of this tenant is there any more, in this segment and those before. */
+  forgetTenant(tenant: string): Promise<void>
   /** Waits for what was handed in, then closes. */
   close(): Promise<void>
 }
@@ -64,20 +66,27 @@ export async function startWriter(directory: string, onLost: (error: Error) => v
   const { problem } = await opened.promise
   state = 'open'
 
+  async function ask(message: (id: number) => ToWriter, transfer: ArrayBuffer[] = []): Promise<Position> {
+    if (state !== 'open') throw new HostelError('shutting_down')
+    const { promise, resolve, reject } = Promise.withResolvers<Position>()
+    const id = nextId++
+    waiting.set(id, { resolve, reject })
+    worker.postMessage(message(id), transfer)
+    return promise
+  }
+
   return {
     get position() {
       return position
     },
     problem,
     append(batch, options) {
-      if (state !== 'open') return Promise.reject(new HostelError('shutting_down'))
-      const { promise, resolve, reject } = Promise.withResolvers<Position>()
-      const id = nextId++
-      waiting.set(id, { resolve, reject })
       // A copy of its own, whose memory can move to the thread.
       const json = new Uint8Array(batch)
-      worker.postMessage({ type: 'append', id, json, mayRepeat: options.mayRepeat } satisfies ToWriter, [json.buffer])
-      return promise
+      return ask((id) => ({ type: 'append', id, json, mayRepeat: options.mayRepeat }), [json.buffer])
+    },
+    async forgetTenant(tenant) {
+      await ask((id) => ({ type: 'forget', id, tenant }))
     },
     async close() {
       if (state === 'open') {
