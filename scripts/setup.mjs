@@ -4,7 +4,8 @@
  * missing, so that it can run before every start. Node's built-ins alone, from Node 20 on: it runs before node_modules exists.
  * With `--to-run` the tools for development, which are more than half of the download, are left out where they aren't yet.
  */
-import { accessSync, constants, existsSync, readFileSync, realpathSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { accessSync, constants, existsSync, readFileSync, readdirSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -17,6 +18,10 @@ import { SetupError, step } from './steps.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const installedList = join(root, 'node_modules/.package-lock.json')
+/** Where src/keeper/confine.ts tells gateway and control to look. */
+const compileCache = join(root, 'node_modules/.cache/hostel-server')
+const compiledKeyFile = join(compileCache, 'key')
+const COMPILE_TIMEOUT_MS = 120_000
 const NPM_TIMEOUT_MS = 600_000
 const APT_TIMEOUT_MS = 600_000
 const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
@@ -40,7 +45,7 @@ async function setUp() {
   const machine = checkMachine()
   const where = { cacheDir, nodePackage: join(root, 'node_modules', machine.nodePackage) }
   const shims = { cacheDir, appDir: root }
-  const isComplete = !npmPackagesDiffer() && missingPackages().length === 0 && (await missingRuntimes(where)).length === 0
+  const isComplete = !npmPackagesDiffer() && isCompiled() && missingPackages().length === 0 && (await missingRuntimes(where)).length === 0
   if (isComplete && (await uncompiledShims(shims)).length === 0) return
   if (process.getuid?.() !== 0) {
     throw new SetupError(
@@ -56,6 +61,7 @@ async function setUp() {
     await allOrFirstError([
       (async () => {
         if (npmPackagesDiffer()) await step('npm packages', installNpmPackages, `Check the network and npm's registry, then try again: npm run setup`)
+        if (!isCompiled()) await step("the server's modules compiled", compileModules, 'Remove node_modules/.cache and try again: npm run setup')
         await buildRuntimes(where, withNode)
       })(),
       (async () => {
@@ -77,6 +83,28 @@ async function setUp() {
   } finally {
     release()
   }
+}
+
+/** Whether what gateway and control load is compiled as it is now. */
+function isCompiled() {
+  return readFile(compiledKeyFile) === compileKey()
+}
+
+/** Changes with every source file of the server. */
+function compileKey() {
+  const hash = createHash('sha256')
+  for (const file of readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).toSorted()) {
+    const { mtimeMs, size } = statSync(join(root, 'src', file))
+    hash.update(`${file}\0${mtimeMs}\0${size}\n`)
+  }
+  return hash.digest('hex')
+}
+
+async function compileModules() {
+  rmSync(compileCache, { recursive: true, force: true })
+  const env = { NODE_COMPILE_CACHE: compileCache, NODE_COMPILE_CACHE_PORTABLE: '1' }
+  await run(join(root, 'node_modules/.bin/node'), [join(root, 'scripts/compile.mjs')], { timeoutMs: COMPILE_TIMEOUT_MS, env })
+  writeFileSync(compiledKeyFile, compileKey())
 }
 
 function tellTheCommand() {

@@ -21,6 +21,12 @@ export interface Confinement {
   env?: Record<string, string>
 }
 
+/**
+ * Made by scripts/compile.mjs: half of the time that they take to start. In the application, which they cannot write to;
+ * portable, since they see it at another place than set-up did. Without it they start all the same.
+ */
+const COMPILE_CACHE = { NODE_COMPILE_CACHE: '/run/hostel/app/node_modules/.cache/hostel-server', NODE_COMPILE_CACHE_PORTABLE: '1' }
+
 /** What of the operator's environment our processes get. */
 const PASSED_ON = ['HOSTEL_LOG', 'TZ', 'LANG', 'NO_COLOR', 'FORCE_COLOR', 'TERM']
 
@@ -41,6 +47,6 @@ export function confinedCommand(confinement: Confinement, title: string, entry: 
       `--title=${title}`,
       entry,
     ],
-    env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/tmp', ...passedOn, ...confinement.env },
+    env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/tmp', ...COMPILE_CACHE, ...passedOn, ...confinement.env },
   }
 }
