@@ -64,7 +64,7 @@ async function start(settings: ChildSettings): Promise<Running> {
   gateway.quotas(await store.tenants.quotas())
 
   // 3. What can be asked for.
-  const deployer = createDeployer({ functions: store.functions, code, gateway, runtimes })
+  const deployer = createDeployer({ functions: store.functions, code, gateway, runtimes, services: settings.services })
   const urls = urlMaker(settings.gatewayAddress, domain)
   const system = { version, runtimes, domain, apiAddress, apiUrl: `http://${reachableAddress(apiAddress)}`, memoryBudgetMiB, maxSandboxes }
   const tokens = createTokens(store.access, gateway)

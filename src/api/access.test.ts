@@ -23,6 +23,7 @@ const NEEDS: Record<string, Needs> = {
   'GET /v1/tenants/:tenant/functions/:name/versions': 'read',
   'GET /v1/tenants/:tenant/functions/:name/versions/:version': 'read',
   'GET /v1/tenants/:tenant/functions/:name/logs': 'read',
+  'GET /v1/tenants/:tenant/functions/:name/egress': 'read',
   'GET /v1/tenants/:tenant/invocations': 'read',
   'GET /v1/tenants/:tenant/invocations/:id': 'read',
   'GET /v1/tenants/:tenant/sandboxes': 'read',

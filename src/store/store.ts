@@ -25,7 +25,7 @@ export interface Store {
   tenants: TenantStore
   audit: AuditStore
   functions: FunctionStore
-  records: Pick<RecordReader, 'get' | 'list' | 'countLines' | 'countSince' | 'lines'> & Pick<RecordWriter, 'append' | 'position'>
+  records: Pick<RecordReader, 'get' | 'list' | 'egress' | 'countLines' | 'countSince' | 'lines'> & Pick<RecordWriter, 'append' | 'position'>
   secrets: SecretStore
   /** Deletes segments that are too old or too many. */
   forgetOldRecords(nowMs: number): void

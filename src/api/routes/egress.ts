@@ -10,6 +10,7 @@ export function egressRoutes(api: Api, context: ApiContext): void {
   api.get(
     '/v1/tenants/:tenant/functions/:name/egress',
     {
+      config: { needs: 'read' },
       schema: {
         operationId: 'listEgress',
         summary: "A function's attempts to reach something outside, newest first",

@@ -92,7 +92,7 @@ function forgetTenant(tenant: string): void {
 function forgetIn(database: DatabaseSync, tenant: string): void {
   inTransaction(database, () => {
     // Its names stay: the appender knows them by their numbers.
-    for (const table of ['invocations', 'lines', 'minutes'])
+    for (const table of ['invocations', 'lines', 'minutes', 'egress'])
       database.prepare(`DELETE FROM ${table} WHERE source IN (SELECT id FROM sources WHERE tenant = ?)`).run(tenant)
   })
 }
