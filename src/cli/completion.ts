@@ -112,6 +112,7 @@ type Client = ReturnType<typeof createControlClient>
 /** Placeholder → how the server is asked. */
 const asked: Record<string, (client: Client, tenant: string) => Promise<Candidate[]>> = {
   function: async (client, tenant) => (await client.functions(tenant)).map(({ name, runtime }) => ({ text: name, help: runtime })),
+  tenant: async (client) => (await client.tenants()).map(({ name }) => ({ text: name })),
   runtime: async (client) => (await client.runtimes()).map(({ name, version }) => ({ text: name, help: version })),
 }
 

@@ -1,5 +1,6 @@
 /** Deploying one directory of code: what it would change, and doing it. Shared by `deploy` and `dev`. */
 import type { ControlClient, Deployed, NewVersion, Plan } from '../client/control.ts'
+import { ApiError } from '../client/errors.ts'
 import { formatBytes } from './output.ts'
 import { digestDirectory, packDirectory } from './pack.ts'
 
@@ -36,18 +37,31 @@ export async function planTarget(client: ControlClient, tenant: string, target: 
 
 /** Uploads the code where it is not there yet, makes it a version, and makes that live. `level` is how hard it is packed, from 1 to 9. */
 export async function applyTarget(client: ControlClient, tenant: string, what: Applicable, onStep: OnStep, level = 6): Promise<Deployed> {
-  const { target, codeKnown } = what
-  let { digest } = what
-  if (!codeKnown) {
+  const { target } = what
+
+  async function upload(): Promise<string> {
     const startedAt = performance.now()
     const { archive } = await packDirectory(target.directory, { level })
     // What is there now counts, should it have changed since it was read.
-    digest = (await client.uploadCode(tenant, archive)).digest
+    const { digest } = await client.uploadCode(tenant, archive)
     onStep('uploaded', formatBytes(archive.length), performance.now() - startedAt)
+    return digest
   }
-  const startedAt = performance.now()
-  const deployed = await client.createVersion(tenant, target.name, { ...target.wanted, code: digest })
-  const { runtime, handler, contract, memoryMiB, unchanged } = deployed
-  onStep(unchanged ? 'checked' : 'started', `${runtime}, ${handler} (${contract}), ${memoryMiB} MiB`, performance.now() - startedAt)
-  return deployed
+
+  async function create(digest: string): Promise<Deployed> {
+    const startedAt = performance.now()
+    const deployed = await client.createVersion(tenant, target.name, { ...target.wanted, code: digest })
+    const { runtime, handler, contract, memoryMiB, unchanged } = deployed
+    onStep(unchanged ? 'checked' : 'started', `${runtime}, ${handler} (${contract}), ${memoryMiB} MiB`, performance.now() - startedAt)
+    return deployed
+  }
+
+  if (!what.codeKnown) return create(await upload())
+  try {
+    return await create(what.digest)
+  } catch (error) {
+    // Code that no version needs is let go of after a while, which may be now.
+    if (!(error instanceof ApiError && error.problem.facts?.['field'] === 'code')) throw error
+    return create(await upload())
+  }
 }

@@ -30,6 +30,9 @@ functions:
     timeout: 1.5s
     concurrency: 3
     env: { A: text, B: 08, C: true, D: '', E: "x: y" }
+    secrets: [TOKEN]
+    egress: [api.example.com:443, '*.example.org:443']
+    services: [postgres.internal:5432]
   jobs:
 `
 
@@ -44,6 +47,9 @@ describe('a manifest', () => {
       timeoutMs: 1_500,
       concurrency: 3,
       env: { A: 'text', B: '08', C: 'true', D: '', E: 'x: y' },
+      secrets: { TOKEN: 'TOKEN' },
+      egress: ['api.example.com:443', '*.example.org:443'],
+      services: ['postgres.internal:5432'],
     })
     assert.deepEqual(shop.places['memoryMiB'], { line: 7, column: 13 })
     assert.deepEqual([jobs?.name, jobs?.source, jobs?.wanted], ['jobs', '/project', {}])
@@ -78,6 +84,12 @@ describe('a manifest', () => {
     ['a memory without unit', 'functions: { a: { memory: 256 } }', /^1:27: memory takes an amount such as 256MiB or 1GiB; got 256$/],
     ['a timeout without unit', 'functions: { a: { timeout: 30 } }', /timeout takes a duration .*; got 30$/],
     ['a timeout that is too long', 'functions: { a: { timeout: 1h } }', /timeout takes a time from 1ms to 15m; got "1h"$/],
+    [
+      'an egress entry that is none',
+      'functions:\n  a:\n    egress:\n      - api.example.com:443\n      - example.com',
+      /^5:9: egress takes host:port entries: .*; got "example\.com"$/,
+    ],
+    ['a name with a star and without quotes', 'functions: { a: { egress: [*.example.com:443] } }', /begins with \* takes quotes: '\*\.example\.com:443'/],
     ['a concurrency of nothing', 'functions: { a: { concurrency: 0 } }', /concurrency takes a whole number from 1 to 1000; got 0$/],
     ['a name that is none', 'functions: { Shop_1: }', /^1:14: "Shop_1" cannot name a function/],
     ['an environment without values', 'functions:\n  a:\n    env:\n      A:', /^4:9: env A takes a text; for an empty one write ''$/],

@@ -245,6 +245,7 @@ describe('completion', () => {
     assert.ok((await words('invoke', '--method', 'POST', '')).includes('busy'))
     assert.ok((await words('deploy', '--only=')).includes('--only=busy'))
     assert.deepEqual((await words('init', '--runtime', '')).slice(0, 2), ['nodejs24', 'python3'])
+    assert.deepEqual((await words('ls', '--tenant', '')).slice(0, 1), ['default'])
     assert.deepEqual(await words('logs', 'busy', ''), [''])
     assert.deepEqual(await words('logs', '--api', 'http://127.0.0.1:9', '--token', 'x', ''), [''])
   })

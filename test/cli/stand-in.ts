@@ -76,6 +76,8 @@ export function version(contract: 'fetch' | 'event'): Record<string, unknown> {
     timeoutMs: 30_000,
     concurrency: 10,
     envNames: [],
+    egress: [],
+    services: [],
     contract,
     createdAtMs: 0,
   }
