@@ -45,6 +45,8 @@ export function confinedCommand(confinement: Confinement, title: string, entry: 
       confinement.appDir,
       confinement.dataDir ?? '',
       `--title=${title}`,
+      // Types are stripped by a call that Node calls experimental: no news to an operator.
+      '--disable-warning=ExperimentalWarning',
       entry,
     ],
     env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/tmp', ...COMPILE_CACHE, ...passedOn, ...confinement.env },
