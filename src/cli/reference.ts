@@ -14,7 +14,9 @@ Made from the commands by \`node src/cli/reference.ts > docs/reference/cli.md\`;
 
 In this order: \`--api\` and \`--token\`; \`HOSTEL_API\` and \`HOSTEL_TOKEN\`; \`$HOSTEL_DATA/cli.json\`; \`/run/hostel/cli.json\`, which the
 server that started last leaves on its machine. The files hold a token, so only the user who started the server may read them,
-and the token in one is sent to no other API than the one beside it.
+and the token in one is sent to no other API than the one beside it. \`HOSTEL_TENANT\` names the tenant where \`--tenant\` does not.
+
+\`hostel completion bash|zsh|fish\` teaches a shell to complete commands, options and the names of functions.
 
 ## Output
 
