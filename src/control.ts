@@ -8,6 +8,7 @@ import type { Socket } from 'node:net'
 import { join } from 'node:path'
 
 import { createApi } from './api/server.ts'
+import { createBackups } from './backup/write.ts'
 import { createGatewayLink } from './control/gateway.ts'
 import { startJanitor } from './control/janitor.ts'
 import { listenToKeeper, tellReady } from './control/keeper.ts'
@@ -71,7 +72,8 @@ async function start(settings: ChildSettings): Promise<Running> {
   await tokens.push()
   const tenants = createTenants({ store, deployer, tokens, gateway })
   const secrets = createSecrets({ vault, store: store.secrets, gateway })
-  const api = await createApi({ store, code, deployer, tenants, tokens, secrets, logs, gateway, urls, system, logger })
+  const backups = createBackups({ dataDir, store, code, version })
+  const api = await createApi({ store, code, deployer, tenants, tokens, secrets, backups, logs, gateway, urls, system, logger })
   api.server.listen({ fd: LISTENING_FD })
   await once(api.server, 'listening')
 
@@ -84,6 +86,7 @@ async function start(settings: ChildSettings): Promise<Running> {
       // Who follows logs is told at once; other requests get a moment to finish.
       logs.close()
       setTimeout(() => api.server.closeAllConnections(), FINISH_REQUESTS_MS)
+      await backups.close()
       await api.close()
       gateway.close()
       await stopJanitor()

@@ -121,6 +121,9 @@ export const limits = {
   /** Bytes of one value: a certificate chain with its key, and something left of an environment's bytes. */
   secretValueMaxBytes: 24 * KiB,
 
+  // Backups.
+  passphraseMaxChars: 1_024,
+
   // What control keeps.
   /** The audit log: kept this long, and never more entries; characters of what an entry tells of before and after. */
   auditKeepMs: 365 * 24 * 3_600_000,

@@ -1,4 +1,5 @@
 /** What the routes of the control API work with. */
+import type { Backups } from '../backup/write.ts'
 import type { CodeStore } from '../functions/code/store.ts'
 import type { Deployer } from '../functions/deploy.ts'
 import type { Logs } from '../functions/logs.ts'
@@ -18,6 +19,7 @@ export interface ApiContext {
   tenants: Tenants
   tokens: Tokens
   secrets: Secrets
+  backups: Backups
   logs: Logs
   gateway: { readonly connected: boolean; sandboxes(): Promise<SandboxInfo[]> }
   urls: { gateway: string; of(tenant: string, name: string): FunctionUrls }

@@ -51,6 +51,20 @@ export const NewSecret = Type.Object(
   { value: Type.String({ writeOnly: true, description: `a text of 1 to ${limits.secretValueMaxBytes} bytes of UTF-8 without NUL characters` }) },
   exact,
 )
+export const NewBackup = Type.Object(
+  {
+    logs: Type.Optional(Type.Boolean({ description: 'true or false: whether invocation records and logs are part of it; true when left out' })),
+    passphrase: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: limits.passphraseMaxChars,
+        writeOnly: true,
+        description: `a passphrase of at most ${limits.passphraseMaxChars} characters that seals the keys of secrets`,
+      }),
+    ),
+  },
+  exact,
+)
 export const RemoveSecretQuery = Type.Object({ force: Type.Optional(Type.Boolean({ description: 'true or false' })) }, exact)
 const VersionNumber = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, description: 'the number of a version: 1, 2, 3 …' })
 export const VersionParams = Type.Object({ tenant: Name, name: Name, version: VersionNumber }, exact)

@@ -13,6 +13,7 @@ import { createGuard } from './guard.ts'
 import { description } from './openapi.ts'
 import { sendProblem } from './problems.ts'
 import { auditRoutes } from './routes/audit.ts'
+import { backupRoutes } from './routes/backup.ts'
 import { codeRoutes } from './routes/code.ts'
 import { egressRoutes } from './routes/egress.ts'
 import { functionRoutes } from './routes/functions.ts'
@@ -76,6 +77,7 @@ export async function createApi(context: ApiContext, onRoute: (route: RouteOptio
   tokenRoutes(api, context)
   auditRoutes(api, context)
   secretRoutes(api, context)
+  backupRoutes(api, context)
   // Public since it tells nothing that the source does not.
   api.get('/openapi.json', { config: { public: true }, schema: { hide: true } }, async () => api.swagger())
   await api.ready()

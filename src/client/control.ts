@@ -1,4 +1,5 @@
 /** Typed client of the control API: one method a route, errors as `ApiError` with the server's problem document. */
+import type { Readable } from 'node:stream'
 import type { Static } from 'typebox'
 
 import type * as accessSchemas from '../api/access-schemas.ts'
@@ -63,6 +64,8 @@ export interface AuditQuery {
 const TIMEOUT_MS = 15_000
 const UPLOAD_TIMEOUT_MS = 120_000
 const DEPLOY_TIMEOUT_MS = 90_000
+/** To the first byte of a backup. */
+const BACKUP_TIMEOUT_MS = 60_000
 
 /** Longest JSON answer taken: 1,000 functions or 1,000 invocations with details, with room to spare. */
 const ANSWER_LIMITS = { maxBytes: 64 * 1024 * 1024, timeoutMs: 60_000 }
@@ -231,6 +234,17 @@ export function createControlClient(access: { api: string; token: string }) {
 
     /** Seals all secrets of all tenants with a new key. Gives how many. */
     rotateSecretsKey: async () => (await json<{ secrets: number }>('POST', '/v1/secrets/rotate-key')).secrets,
+
+    /** A backup as it is made: what comes is to be checked, since it may break off. */
+    backup: async (options: { logs: boolean; passphrase?: string }, signal?: AbortSignal): Promise<Readable> => {
+      const answer = await open('POST', '/v1/backup', {
+        body: Buffer.from(JSON.stringify(options)),
+        headers: { accept: 'application/gzip', 'content-type': 'application/json' },
+        timeoutMs: BACKUP_TIMEOUT_MS,
+        ...(signal && { signal }),
+      })
+      return answer.body
+    },
 
     /** Log lines in order. With `follow` it ends when the signal fires or the server goes. */
     async *logs(tenant: string, name: string, query: LogQuery, signal?: AbortSignal): AsyncGenerator<LogLine> {

@@ -27,6 +27,10 @@ export interface Store {
   functions: FunctionStore
   records: Pick<RecordReader, 'get' | 'list' | 'egress' | 'countLines' | 'countSince' | 'lines'> & Pick<RecordWriter, 'append' | 'position'>
   secrets: SecretStore
+  /** Number of the last migration. */
+  readonly schema: number
+  /** Files of the segments of records, oldest first. */
+  segments(): string[]
   /** Deletes segments that are too old or too many. */
   forgetOldRecords(nowMs: number): void
   /** Deletes the records and log lines of a tenant. */
@@ -44,7 +48,8 @@ export interface StoreEvents {
 /** @throws StoreError when the database can't be used. */
 export async function openStore(directory: string, events: StoreEvents): Promise<Store> {
   const file = join(directory, 'hostel.db')
-  const database = openDatabase(file, readMigrations(new URL('migrations/', import.meta.url)))
+  const migrations = readMigrations(new URL('migrations/', import.meta.url))
+  const database = openDatabase(file, migrations)
   try {
     checkDatabase(database, file)
     const logs = join(directory, 'logs')
@@ -65,6 +70,8 @@ export async function openStore(directory: string, events: StoreEvents): Promise
           return writer.position
         },
       },
+      schema: migrations.length,
+      segments: () => listSegments(logs).map((segment) => segment.file),
       forgetOldRecords(nowMs) {
         for (const segment of forgettable(listSegments(logs), { nowMs, keepMs: limits.recordsKeepMs, maxBytes: limits.recordsMaxBytes })) {
           reader.release(segment)

@@ -24,12 +24,13 @@ const house: Record<string, string[]> = {
   invocations: ['scheduler', 'sandbox', 'link', 'store'],
   functions: ['invocations', 'scheduler', 'sandbox', 'link', 'store'],
   secrets: ['store'],
-  api: ['functions', 'secrets', 'invocations', 'link', 'store', 'manifest'],
+  backup: ['functions', 'secrets', 'store', 'keeper'],
+  api: ['functions', 'secrets', 'backup', 'invocations', 'link', 'store', 'manifest'],
   gateway: ['functions', 'invocations', 'scheduler', 'sandbox', 'link'],
 
   client: [],
   manifest: ['client', 'settings.ts'],
-  cli: ['client', 'manifest', 'doctor', 'settings.ts'],
+  cli: ['client', 'backup', 'manifest', 'doctor', 'settings.ts'],
   doctor: ['runtimes', 'settings.ts'],
   runtimes: [],
 
@@ -37,7 +38,7 @@ const house: Record<string, string[]> = {
   'main.ts': ['keeper', 'settings.ts'],
   control: ['functions', 'invocations', 'link', 'store'],
   'gateway.ts': ['gateway', 'egress', 'invocations', 'scheduler', 'link'],
-  'control.ts': ['control', 'api', 'functions', 'secrets', 'invocations', 'store', 'link'],
+  'control.ts': ['control', 'api', 'functions', 'secrets', 'backup', 'invocations', 'store', 'link'],
 }
 
 /** The words and messages that all parts share. */

@@ -38,7 +38,7 @@ export async function startServer(options: StartOptions = {}): Promise<TestServe
   const serverArgs = ['src/main.ts', '--data', dataDir, '--gateway', '127.0.0.1:0', '--api', '127.0.0.1:0', ...(options.args ?? [])]
   const [program, args] =
     options.core === undefined ? [process.execPath, serverArgs] : ['taskset', ['-c', String(options.core), process.execPath, ...serverArgs]]
-  rmSync(join(dataDir, 'cli.json'), { force: options.dataDir === undefined })
+  rmSync(join(dataDir, 'cli.json'), { force: true })
   const child = spawn(program, args, { cwd: projectRoot, stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()))

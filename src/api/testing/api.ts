@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { RouteOptions } from 'fastify'
 
+import { createBackups } from '../../backup/write.ts'
 import { openCodeStore } from '../../functions/code/store.ts'
 import { createDeployer } from '../../functions/deploy.ts'
 import { createLogs } from '../../functions/logs.ts'
@@ -50,6 +51,7 @@ export async function startTestApi(onRoute: (route: RouteOptions) => void): Prom
     tenants: createTenants({ store, deployer, tokens, gateway }),
     tokens,
     secrets: createSecrets({ vault: await openVault(store.secrets, openKeyRing(join(directory, 'keys'))), store: store.secrets, gateway }),
+    backups: createBackups({ dataDir: directory, store, code, version: '0' }),
     logs: createLogs(store.records),
     gateway,
     urls: urlMaker('127.0.0.1:8080', 'localhost'),

@@ -22,6 +22,8 @@ export interface CodeStore {
   hasFile(digest: string, path: string): Promise<boolean>
   /** The text of a file, if it is there and not longer than that. */
   readText(digest: string, path: string, maxBytes: number): Promise<string | undefined>
+  /** While it is held, no code is removed. */
+  hold(): Disposable
   /** Removes code that no version has needed for `limits.codeUnusedKeepMs`. Gives the number of those. */
   collect(functions: FunctionStore, nowMs: number): Promise<number>
   close(): Promise<void>
@@ -40,6 +42,7 @@ export function openCodeStore(dataDir: string, options: { unpackTimeoutMs: numbe
   /** Since when code has been without a version; starts anew with every process, which only keeps it longer. */
   const unusedSinceMs = new Map<string, number>()
   let uploads = 0
+  let holds = 0
 
   /** Moves a directory out of sight in one step, then removes it at leisure. */
   async function remove(digest: string): Promise<void> {
@@ -92,7 +95,13 @@ export function openCodeStore(dataDir: string, options: { unpackTimeoutMs: numbe
       return readFile(file, 'utf8')
     },
 
+    hold() {
+      holds += 1
+      return { [Symbol.dispose]: () => void (holds -= 1) }
+    },
+
     async collect(functions, nowMs) {
+      if (holds > 0) return 0
       let removed = 0
       const present = readdirSync(codeDir).filter((name) => DIGEST.test(name))
       for (const digest of unusedSinceMs.keys()) if (!present.includes(digest)) unusedSinceMs.delete(digest)
