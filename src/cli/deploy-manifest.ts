@@ -5,7 +5,7 @@ import { canAsk, confirm } from './confirm.ts'
 import { applyTarget, planTarget } from './deploying.ts'
 import type { PlannedTarget, Target } from './deploying.ts'
 import { CliFailure, exitCodes, usageFailure } from './failure.ts'
-import { loadManifest, locatedFailure } from './manifest-file.ts'
+import { assertSecrets, loadManifest, locatedFailure, secretsOf } from './manifest-file.ts'
 import type { LoadedManifest } from './manifest-file.ts'
 import type { ManifestFunction } from '../manifest/parse.ts'
 import { formatMs, note, print, printJson, styled, styledError } from './output.ts'
@@ -25,6 +25,9 @@ export async function deployManifest(client: ControlClient, path: string, option
   if (options.only && options.prune) throw usageFailure('--only and --prune do not go together', 'Take one away: --prune looks at all functions.')
   const manifest = await loadManifest(path)
   const items = choose(manifest, options.only)
+  if (items.some((item) => secretsOf(item).length > 0)) {
+    assertSecrets(manifest, items, options.tenant, new Set((await client.secrets(options.tenant)).map(({ name }) => name)))
+  }
   const planned: PlannedTarget[] = []
   for (const item of items) {
     planned.push(await located(manifest, item, () => planTarget(client, options.tenant, manifestTarget(item), () => {})))

@@ -59,6 +59,24 @@ export function locatedFailure(error: unknown, manifest: LoadedManifest, item: M
   return new CliFailure(failure.kind, `${item.name}: ${failure.message}`, { why: failure.why, fix: failure.fix, code: failure.code, cause: error })
 }
 
+/** Functions that name a secret which is not set could not start, so it is told before any is deployed. @throws CliFailure (usage) */
+export function assertSecrets(manifest: LoadedManifest, items: ManifestFunction[], tenant: string, known: Set<string>): void {
+  const lines = items.flatMap((item) =>
+    secretsOf(item)
+      .filter((name) => !known.has(name))
+      .map(
+        (name) =>
+          `${at(manifest.shown, item.places['secrets']!)} ${item.name}: tenant ${tenant} has no secret ${name}; set it with \`hostel secrets set ${name}\``,
+      ),
+  )
+  if (lines.length > 0) throw mistakes(lines, undefined)
+}
+
+/** Names of the secrets that a function asks for. */
+export function secretsOf({ wanted }: ManifestFunction): string[] {
+  return Object.values(wanted.secrets ?? {})
+}
+
 function mistakes(lines: string[], cause: unknown): CliFailure {
   return new CliFailure('usage', lines.join('\n'), { code: 'invalid_manifest', fix: 'docs/reference/hostel-yaml.md tells what a manifest takes.', cause })
 }
