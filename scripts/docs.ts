@@ -7,6 +7,7 @@ import { limits, MEMORY_CLASSES_MIB } from '../src/limits.ts'
 import { renderManifestPage } from '../src/manifest/reference.ts'
 import { manifestSchema } from '../src/manifest/schema.ts'
 import { settingFlags } from '../src/settings.ts'
+import { metricCatalogue } from '../src/telemetry/catalogue.ts'
 
 const root = join(import.meta.dirname, '..')
 
@@ -16,6 +17,7 @@ export const pages: Record<string, () => string> = {
   'docs/reference/configuration.md': renderConfiguration,
   'docs/reference/hostel-yaml.md': renderManifestPage,
   'docs/reference/hostel.schema.json': () => `${JSON.stringify(manifestSchema(), null, 2)}\n`,
+  'docs/reference/metrics.md': renderMetrics,
   'docs/reference/limits.md': () => renderLimits(readFileSync(join(root, 'src/limits.ts'), 'utf8')),
 }
 
@@ -70,6 +72,24 @@ function renderConfiguration(): string {
 that over the default. \`HOSTEL_LOG\` sets how much the server writes to standard error: \`trace\`, \`debug\`, \`info\`, \`warn\` (the
 default) or \`error\`. What is fixed is in [limits](limits.md).`,
     table(['Flag', 'Environment variable', 'Default', 'Meaning'], rows),
+  )
+}
+
+function renderMetrics(): string {
+  const rows = Object.entries(metricCatalogue).map(([name, metric]) => [
+    `\`${name}\``,
+    metric.type,
+    'labels' in metric ? metric.labels.map((label) => `\`${label}\``).join(', ') : '',
+    metric.help,
+  ])
+  return page(
+    'Metrics',
+    'src/telemetry/catalogue.ts',
+    `What \`GET /metrics\` of the control API (port 8081) tells Prometheus; [operate](../how-to/operate.md) says how to set that up. It takes a token with the
+scope read: one for all tenants sees everything, one of a tenant what has its name in the label \`tenant\`. The busiest ${limits.metricsFunctionsMax} functions are
+told apart; those beyond are counted together as \`_other\`. A counter begins at nought when its process (keeper, gateway, control) starts anew, and what
+has not happened yet is not listed. Without the gateway, only the figures of keeper and control are there.`,
+    table(['Metric', 'Type', 'Labels', 'Meaning'], rows),
   )
 }
 

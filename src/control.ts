@@ -9,6 +9,7 @@ import { join } from 'node:path'
 
 import { createApi } from './api/server.ts'
 import { createBackups } from './backup/write.ts'
+import { gatherFigures } from './control/figures.ts'
 import { createGatewayLink } from './control/gateway.ts'
 import { startJanitor } from './control/janitor.ts'
 import { listenToKeeper, tellReady } from './control/keeper.ts'
@@ -24,7 +25,10 @@ import { openKeyRing } from './secrets/keys.ts'
 import { createSecrets } from './secrets/secrets.ts'
 import { openVault } from './secrets/vault.ts'
 import { openStore } from './store/store.ts'
+import type { MetricSample } from './telemetry/catalogue.ts'
 import { createLogger } from './telemetry/logger.ts'
+import { createRegistry } from './telemetry/registry.ts'
+import type { Registry } from './telemetry/registry.ts'
 
 /** The listening socket that the keeper made. */
 const LISTENING_FD = 4
@@ -37,6 +41,7 @@ const version = (JSON.parse(readFileSync(new URL('../package.json', import.meta.
 
 interface Running {
   link(socket: Socket): void
+  metrics(samples: MetricSample[]): void
   stop(): Promise<void>
 }
 
@@ -52,17 +57,19 @@ async function start(settings: ChildSettings): Promise<Running> {
   if (lost.length > 0) logger.error({ secrets: lost }, 'secrets can not be opened, since their key is lost; set them anew, or restore a backup')
 
   // 2. The other side: the gateway gets routes, and hands over records and logs.
+  const metrics = createRegistry()
   const logs = createLogs(store.records)
   const gateway = createGatewayLink(
     await store.functions.routes(),
     vault,
     async (batch, options) => {
-      await store.records.append(batch, options)
+      await measured(metrics, () => store.records.append(batch, options))
       logs.arrived(batch)
     },
     (hashes) => void store.access.noteUse(hashes).catch((error: Error) => logger.warn({ err: error }, 'the use of tokens could not be noted')),
   )
   gateway.quotas(await store.tenants.quotas())
+  const figures = gatherFigures({ registry: metrics, gateway, version })
 
   // 3. What can be asked for.
   const deployer = createDeployer({ functions: store.functions, code, gateway, runtimes, services: settings.services })
@@ -73,7 +80,23 @@ async function start(settings: ChildSettings): Promise<Running> {
   const tenants = createTenants({ store, deployer, tokens, gateway })
   const secrets = createSecrets({ vault, store: store.secrets, gateway })
   const backups = createBackups({ dataDir, store, code, version })
-  const api = await createApi({ store, code, deployer, tenants, tokens, secrets, backups, logs, gateway, urls, system, logger })
+  const api = await createApi({
+    store,
+    code,
+    deployer,
+    tenants,
+    tokens,
+    secrets,
+    backups,
+    logs,
+    metrics,
+    figures,
+    keeper: process,
+    gateway,
+    urls,
+    system,
+    logger,
+  })
   api.server.listen({ fd: LISTENING_FD })
   await once(api.server, 'listening')
 
@@ -82,6 +105,7 @@ async function start(settings: ChildSettings): Promise<Running> {
 
   return {
     link: (socket) => gateway.attach(socket),
+    metrics: figures.ofKeeper,
     async stop() {
       // Who follows logs is told at once; other requests get a moment to finish.
       logs.close()
@@ -94,6 +118,18 @@ async function start(settings: ChildSettings): Promise<Running> {
       await store.close()
     },
   }
+}
+
+async function measured(metrics: Registry, append: () => Promise<unknown>): Promise<void> {
+  const startMs = performance.now()
+  try {
+    await append()
+  } catch (error) {
+    metrics.counter('hostel_batches_total', { result: 'failed' }).value++
+    throw error
+  }
+  metrics.counter('hostel_batches_total', { result: 'ok' }).value++
+  metrics.histogram('hostel_batch_duration_seconds').observe((performance.now() - startMs) / 1_000)
 }
 
 function fail(error: Error): never {
@@ -111,6 +147,9 @@ listenToKeeper({
   },
   link(socket) {
     running?.then((one) => one.link(socket), fail)
+  },
+  metrics(samples) {
+    running?.then((one) => one.metrics(samples), fail)
   },
   stop(withinMs) {
     setTimeout(() => fail(new Error(`control did not stop within ${withinMs} ms`)), withinMs)

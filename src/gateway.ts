@@ -10,16 +10,23 @@ import { HostelError } from './errors.ts'
 import { hostRulesOf } from './gateway/address.ts'
 import type { HostRules } from './gateway/address.ts'
 import { createControlLink } from './gateway/control-link.ts'
+import { createHealth } from './gateway/health.ts'
 import { createInFlight } from './gateway/in-flight.ts'
 import { createRoutingTable } from './gateway/routes.ts'
 import { createEdge } from './gateway/server.ts'
 import { newInvocationId } from './invocations/ids.ts'
 import { createReports } from './invocations/reports.ts'
+import type { InvocationRecord } from './functions/types.ts'
 import type { ChildSettings, FromKeeper } from './keeper/messages.ts'
 import { limits } from './limits.ts'
 import { createKeeperClient } from './scheduler/keeper.ts'
 import { createScheduler } from './scheduler/scheduler.ts'
+import { countEgress } from './telemetry/egress.ts'
+import { countInvocations } from './telemetry/invocations.ts'
 import { createLogger } from './telemetry/logger.ts'
+import { countLogs } from './telemetry/logs.ts'
+import { processFigures } from './telemetry/process.ts'
+import { createRegistry } from './telemetry/registry.ts'
 
 /** Where the keeper leaves the listening socket. */
 const LISTENING_FD = 4
@@ -45,15 +52,26 @@ function start(settings: ChildSettings): { attach(socket: Socket): void; stop(wi
   let draining = false
   const inFlight = createInFlight()
 
+  // Figures, which control asks for.
+  const metrics = createRegistry()
+  metrics.source(processFigures('gateway'))
+  metrics.gauge('hostel_invocations_in_flight', () => inFlight.count)
+  const countInvocation = countInvocations(metrics)
+  const countLog = countLogs(metrics)
+  const countAttempt = countEgress(metrics)
+
   // What functions did, on its way to control.
-  const reports = createReports(logger)
+  const reports = createReports(logger, metrics)
 
   // The ways out of sandboxes, where a version has any.
   const egress = createEgressDoors({
     guard: createGuard(settings.egressAllow, [settings.apiAddress, settings.gatewayAddress].map(portOf)),
     lookup: createLookup(settings.egressDns),
     services: settings.services,
-    record: reports.egress,
+    record(record) {
+      countAttempt(record)
+      reports.egress(record)
+    },
     newId: newInvocationId,
   })
 
@@ -63,7 +81,14 @@ function start(settings: ChildSettings): { attach(socket: Socket): void; stop(wi
     settings,
     logger,
     egress,
-    events: { onLog: (line) => reports.log(line), onSandboxEnd: (end) => logger.info(end, 'a sandbox ended') },
+    metrics,
+    events: {
+      onLog(line, dropped) {
+        countLog(line, dropped)
+        reports.log(line)
+      },
+      onSandboxEnd: (end) => logger.info(end, 'a sandbox ended'),
+    },
   })
 
   // Which function a request means.
@@ -71,16 +96,20 @@ function start(settings: ChildSettings): { attach(socket: Socket): void; stop(wi
     onRetire: (tenant, name, keep) => scheduler.retire(tenant, name, keep),
     onVersions: (versions) => scheduler.noteVersions(versions),
   })
-  const control = createControlLink({ table, scheduler, reports })
+  const control = createControlLink({ table, scheduler, reports, metrics })
 
   // Requests.
   const services = {
     scheduler,
-    record: reports.record,
+    record(record: InvocationRecord) {
+      countInvocation(record)
+      reports.record(record)
+    },
     count: inFlight.change,
     refusal: () => (draining ? new HostelError('shutting_down', undefined, { retryAfterSeconds: 1 }) : null),
   }
-  const edge = createEdge({ table, services, logger, hostRules: (server) => hostRules(server, settings), isDraining: () => draining })
+  const health = createHealth({ table, scheduler, isDraining: () => draining })
+  const edge = createEdge({ table, services, logger, health, hostRules: (server) => hostRules(server, settings), isDraining: () => draining })
 
   // Until the table is there, the kernel keeps connections waiting.
   void control.firstTable(limits.firstRoutesTimeoutMs).then(() => {

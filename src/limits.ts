@@ -186,6 +186,12 @@ export const limits = {
   egressConnectionMaxMs: 6 * 3_600_000,
   egressConnectionMaxBytes: 16 * 1024 * MiB,
 
+  // Figures.
+  /** Functions that `/metrics` tells apart; the rest are counted together. Each costs about 20 series. */
+  metricsFunctionsMax: 200,
+  /** One that was called for so long no more makes room for another. */
+  metricsFunctionSilentMs: 3_600_000,
+
   // Scheduler.
   /** Requests waiting for one version, beyond those running. */
   queueMaxRequests: 1_000,
@@ -194,6 +200,13 @@ export const limits = {
   /** Sandboxes of one version at once. */
   sandboxesPerVersionMax: 100,
   keepWarmDefaultMs: 600_000,
+  /** Sandboxes in a row that a function's own process ended before their second request, beyond which the next start waits: 1 s, 2 s, … 60 s. */
+  crashesInARowMax: 8,
+  /** How often the machine's available memory is looked at, and how long it must be enough again before new sandboxes are started. */
+  memoryWatchEveryMs: 500,
+  memoryCalmMs: 3_000,
+  /** Sandboxes ended at one look when the machine is short of memory. */
+  memoryEvictionsAtOnceMax: 16,
   /** A warm sandbox without work is frozen after this long, so that nobody computes for free. */
   freezeAfterIdleMs: 200,
 } as const

@@ -28,6 +28,8 @@ export interface Settings {
   /** Memory that all sandboxes together may use. */
   memoryBudgetMiB: number
   maxSandboxes: number
+  /** Memory of the machine that is to stay available. */
+  memoryReserveMiB: number
   /** Whether a new data directory gets the functions of examples/. */
   examples: boolean
   /** Services that functions may name. */
@@ -46,6 +48,11 @@ export const settingFlags = {
   domain: { env: 'HOSTEL_DOMAIN', default: 'localhost', help: 'functions answer at http://FUNCTION.TENANT.DOMAIN' },
   'keep-warm': { env: 'HOSTEL_KEEP_WARM', default: `${limits.keepWarmDefaultMs / 60_000}m`, help: 'how long an idle warm sandbox is kept' },
   memory: { env: 'HOSTEL_MEMORY', default: '75%', help: 'memory for all sandboxes: 4GiB, 512MiB or a share of the machine' },
+  'memory-reserve': {
+    env: 'HOSTEL_MEMORY_RESERVE',
+    default: '5%',
+    help: "the machine's memory that stays available: below it idle sandboxes are ended, then spares, then new ones refused; 512MiB or a share",
+  },
   'max-sandboxes': { env: 'HOSTEL_MAX_SANDBOXES', default: '1000', help: 'sandboxes at once, spares included' },
   examples: { env: 'HOSTEL_EXAMPLES', default: 'no', help: 'deploy the functions of examples/ into a new data directory: yes or no' },
   service: {
@@ -83,7 +90,8 @@ export function parseSettings(args: string[], environment: NodeJS.ProcessEnv): S
     api: parseAddress('--api', get('api')),
     domain: parseDomain(get('domain')),
     keepWarmMs: parseDurationMs('--keep-warm', get('keep-warm')),
-    memoryBudgetMiB: parseBudgetMiB(get('memory')),
+    memoryBudgetMiB: parseShareMiB('--memory', get('memory')),
+    memoryReserveMiB: parseShareMiB('--memory-reserve', get('memory-reserve')),
     maxSandboxes: parseInteger('--max-sandboxes', get('max-sandboxes'), 1, limits.sandboxSlots),
     examples: parseYesNo('--examples', get('examples')),
     services: parseServices(listed(get('service'))),
@@ -117,10 +125,10 @@ export function parseMemoryMiB(what: string, text: string): number {
   return value
 }
 
-function parseBudgetMiB(text: string): number {
+function parseShareMiB(what: string, text: string): number {
   const share = /^(\d{1,2}|100)%$/.exec(text)
   if (share) return Math.floor((totalmem() / 1_048_576) * (Number(share[1]) / 100))
-  return parseMemoryMiB('--memory', text)
+  return parseMemoryMiB(what, text)
 }
 
 function parseDomain(text: string): string {

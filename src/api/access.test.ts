@@ -12,6 +12,7 @@ import { ADMIN_TOKEN, startTestApi } from './testing/api.ts'
 const NEEDS: Record<string, Needs> = {
   'GET /v1/system': 'any',
   'GET /v1/runtimes': 'any',
+  'GET /metrics': 'read',
   'PUT /v1/tenants/:tenant/code': 'deploy',
   'POST /v1/tenants/:tenant/functions/:name/versions': 'deploy',
   'POST /v1/tenants/:tenant/functions/:name/plan': 'deploy',

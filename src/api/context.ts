@@ -11,6 +11,7 @@ import type { RuntimeInfo } from '../keeper/messages.ts'
 import type { Secrets } from '../secrets/secrets.ts'
 import type { Store } from '../store/store.ts'
 import type { Logger } from '../telemetry/logger.ts'
+import type { Registry } from '../telemetry/registry.ts'
 
 export interface ApiContext {
   store: Store
@@ -21,6 +22,10 @@ export interface ApiContext {
   secrets: Secrets
   backups: Backups
   logs: Logs
+  /** What the API counts, and all figures as text. */
+  metrics: Registry
+  figures: { text(tenant: string | null): Promise<string> }
+  keeper: { readonly connected: boolean }
   gateway: { readonly connected: boolean; sandboxes(): Promise<SandboxInfo[]> }
   urls: { gateway: string; of(tenant: string, name: string): FunctionUrls }
   system: {

@@ -140,6 +140,11 @@ export const LogsQuery = Type.Object(
 )
 
 // Answers.
+export const Readiness = Type.Object({
+  status: Type.Enum(['ready', 'not_ready']),
+  parts: Type.Object({ store: Type.Boolean(), gateway: Type.Boolean(), keeper: Type.Boolean() }),
+})
+
 export const Health = Type.Object({ status: Type.Literal('ok') })
 
 /** RFC 9457, with a stable `code` and, where there are any, `facts`. */

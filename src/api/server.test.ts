@@ -7,6 +7,7 @@ import { ADMIN_TOKEN as TOKEN, startTestApi } from './testing/api.ts'
 /** What answers without a token, and why that is no harm. */
 const PUBLIC = {
   'GET /healthz': 'says that the API answers, which anyone sees who connects',
+  'GET /readyz': 'says which parts of the server are there, for load balancers, which have no tokens',
   'GET /openapi.json': 'is in the source',
   'GET /hostel.schema.json': 'is in the source',
 }

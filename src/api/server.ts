@@ -10,6 +10,7 @@ import { limits } from '../limits.ts'
 import { createAudit } from './audit.ts'
 import type { ApiContext } from './context.ts'
 import { createGuard } from './guard.ts'
+import { createMeasure } from './measure.ts'
 import { description } from './openapi.ts'
 import { sendProblem } from './problems.ts'
 import { auditRoutes } from './routes/audit.ts'
@@ -19,6 +20,7 @@ import { egressRoutes } from './routes/egress.ts'
 import { functionRoutes } from './routes/functions.ts'
 import { invocationRoutes } from './routes/invocations.ts'
 import { logRoutes } from './routes/logs.ts'
+import { operationRoutes } from './routes/operations.ts'
 import { sandboxRoutes } from './routes/sandboxes.ts'
 import { secretRoutes } from './routes/secrets.ts'
 import { systemRoutes } from './routes/system.ts'
@@ -51,6 +53,7 @@ export async function createApi(context: ApiContext, onRoute: (route: RouteOptio
   }).withTypeProvider<TypeBoxTypeProvider>()
 
   api.addHook('onRoute', onRoute)
+  api.addHook('onResponse', createMeasure(context.metrics))
   api.decorateRequest('token', null)
   api.decorateRequest('change', null)
   api.addHook('onRequest', createGuard(context.store, context.system.apiAddress.replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1')))
@@ -66,6 +69,7 @@ export async function createApi(context: ApiContext, onRoute: (route: RouteOptio
 
   await api.register(swagger, description(context.system.version))
   systemRoutes(api, context)
+  operationRoutes(api, context)
   codeRoutes(api, context)
   functionRoutes(api, context)
   egressRoutes(api, context)

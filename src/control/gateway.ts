@@ -8,6 +8,7 @@ import type { Gateway } from '../functions/deploy.ts'
 import type { InvokeToken, RoutedFunction, RoutedVersion, SandboxInfo, TenantQuotas } from '../functions/types.ts'
 import { limits } from '../limits.ts'
 import { Link } from '../link/link.ts'
+import type { MetricSample } from '../telemetry/catalogue.ts'
 import { pagesOf } from './pages.ts'
 
 export interface GatewayLink extends Gateway {
@@ -23,6 +24,8 @@ export interface GatewayLink extends Gateway {
   quotas(tenants: TenantQuotas[]): void
   /** All tokens that may call functions, likewise. */
   tokens(tokens: InvokeToken[]): void
+  /** The gateway's figures. @throws HostelError `unavailable` */
+  metrics(): Promise<MetricSample[]>
   close(): void
 }
 
@@ -36,6 +39,8 @@ export interface Filler {
 /** The gateway answers from memory. */
 const SANDBOXES_TIMEOUT_MS = 5_000
 const SYNC_TIMEOUT_MS = 5_000
+/** Prometheus gives up after 10 s. */
+const METRICS_TIMEOUT_MS = 3_000
 /** All that a first start may take, and something for the way. */
 const PREPARE_TIMEOUT_MS = limits.queueMaxWaitMs + limits.bootTimeoutMs + limits.initTimeoutMs + 5_000
 
@@ -151,6 +156,10 @@ export function createGatewayLink(
 
     async sandboxes() {
       return (await connected().call('sandboxes', {}, { timeoutMs: SANDBOXES_TIMEOUT_MS })).sandboxes
+    },
+
+    async metrics() {
+      return (await connected().call('metrics', {}, { timeoutMs: METRICS_TIMEOUT_MS })).samples
     },
 
     close() {

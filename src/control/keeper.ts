@@ -2,12 +2,15 @@
 import type { Socket } from 'node:net'
 
 import type { ChildSettings, FromKeeper } from '../keeper/messages.ts'
+import type { MetricSample } from '../telemetry/catalogue.ts'
 
 /** What the keeper may tell control. */
 export interface KeeperEvents {
   start(settings: ChildSettings): void
   /** A stream to the gateway, now or anew. */
   link(socket: Socket): void
+  /** The keeper's own figures, every few seconds. */
+  metrics(samples: MetricSample[]): void
   stop(withinMs: number): void
 }
 
@@ -16,6 +19,7 @@ export function listenToKeeper(events: KeeperEvents): void {
   if (!process.send) throw new Error('control is started by the keeper (`hostel server`), not by hand')
   process.on('message', (message: FromKeeper, handle) => {
     if (message.type === 'start') events.start(message.settings)
+    else if (message.type === 'metrics') events.metrics(message.samples)
     else if (message.type === 'stop') events.stop(message.withinMs)
     else if (message.type === 'link' && handle) events.link(handle as Socket)
   })

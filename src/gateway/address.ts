@@ -73,6 +73,12 @@ export function parseAddress(target: string, hostHeader: string, rules: HostRule
   throw new HostelError('unknown_function', `no functions answer at the host ${hostname}`)
 }
 
+/** Whether a Host header names the server itself, where the path names the function. */
+export function isBareHost(hostHeader: string, rules: HostRules): boolean {
+  const hostname = hostPattern.exec(hostHeader.toLowerCase())?.[1]
+  return hostname !== undefined && (rules.bareHosts.has(hostname) || (rules.anyAddress && isAddress(hostname)))
+}
+
 function pathForm(host: string, hostname: string, target: string): Address {
   const parts = pathFormPattern.exec(target)
   if (!parts) throw new HostelError('unknown_function', 'at this host the path names the function: /TENANT/FUNCTION/…')

@@ -7,6 +7,7 @@ import { Link } from '../link/link.ts'
 import type { LinkCalls } from '../link/messages.ts'
 import type { GuestError } from '../sandbox/protocol.ts'
 import type { Scheduler } from '../scheduler/types.ts'
+import type { Registry } from '../telemetry/registry.ts'
 import type { RoutingTable } from './routes.ts'
 
 export interface ControlLink {
@@ -16,8 +17,8 @@ export interface ControlLink {
   firstTable(withinMs: number): Promise<void>
 }
 
-export function createControlLink(options: { table: RoutingTable; scheduler: Scheduler; reports: Reports }): ControlLink {
-  const { table, scheduler, reports } = options
+export function createControlLink(options: { table: RoutingTable; scheduler: Scheduler; reports: Reports; metrics: Registry }): ControlLink {
+  const { table, scheduler, reports, metrics } = options
   const { promise: filled, resolve: onFilled } = Promise.withResolvers<void>()
   let link: Link | null = null
 
@@ -37,6 +38,7 @@ export function createControlLink(options: { table: RoutingTable; scheduler: Sch
           prepare: (params) => prepare(scheduler, params),
           // Events come in order, so that those before it have been seen to.
           sync: async () => ({}),
+          metrics: async () => ({ samples: metrics.samples() }),
           sandboxes: async () => ({ sandboxes: await scheduler.list() }),
         },
       })

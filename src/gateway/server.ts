@@ -10,9 +10,11 @@ import { invoke } from '../invocations/invocation.ts'
 import { limits } from '../limits.ts'
 import type { Logger } from '../telemetry/logger.ts'
 import type { Address, HostRules } from './address.ts'
-import { parseAddress } from './address.ts'
+import { isBareHost, parseAddress } from './address.ts'
 import { connectionOf, watchConnection } from './connections.ts'
 import { discardBody, HttpCaller } from './exchange.ts'
+import { isHealthPath } from './health.ts'
+import type { Health } from './health.ts'
 import type { RequestFields } from './headers.ts'
 import { readRequestFields } from './headers.ts'
 import { rawProblem, sendProblem } from './problem.ts'
@@ -26,6 +28,7 @@ export interface EdgeOptions {
   table: RoutingTable
   services: InvocationServices
   logger: Logger
+  health: Health
   /** Asked at the first request: the addresses are known once the server listens. */
   hostRules(server: Server): HostRules
   /** Whether connections are to be closed after the answer. */
@@ -94,6 +97,10 @@ export function createEdge(options: EdgeOptions): Edge {
   const onRequest = (req: IncomingMessage, res: ServerResponse, expectsContinue: boolean): void => {
     // It follows one that could not be understood, and may not be what it looks like.
     if (connectionOf(req.socket).refused) return
+    if (isHealthPath(req.url!) && isBareHost(req.headers.host ?? '', (rules ??= options.hostRules(server)))) {
+      options.health.answer(req.url!, res)
+      return
+    }
     const id = newInvocationId()
     try {
       const { call, fields, cookieHost, bodyMaxBytes } = accept(req, id, false)

@@ -7,6 +7,7 @@ import { limits } from '../limits.ts'
 import { Link } from '../link/link.ts'
 import type { LinkCalls } from '../link/messages.ts'
 import { createLogger } from '../telemetry/logger.ts'
+import { createRegistry } from '../telemetry/registry.ts'
 import { createReports } from './reports.ts'
 
 type Batch = LinkCalls['batch']['params']
@@ -54,7 +55,7 @@ describe('records and log lines on their way to control', () => {
 
   it('go together in one batch, shortly after the first of them', async () => {
     const { link, batches, close } = await controlEnd()
-    const reports = createReports(logger)
+    const reports = createReports(logger, createRegistry())
     reports.attach(link)
     reports.record(record('a'))
     reports.log(line(1))
@@ -67,7 +68,7 @@ describe('records and log lines on their way to control', () => {
   it('wait for the answer to the batch before', async () => {
     const proceed = Promise.withResolvers<void>()
     const { link, batches, close } = await controlEnd(() => proceed.promise)
-    const reports = createReports(logger)
+    const reports = createReports(logger, createRegistry())
     reports.attach(link)
     reports.record(record('a'))
     await pause(limits.batchDelayMs * 2)
@@ -84,7 +85,7 @@ describe('records and log lines on their way to control', () => {
   })
 
   it('are kept while there is no control, and sent again when it went without an answer', async () => {
-    const reports = createReports(logger)
+    const reports = createReports(logger, createRegistry())
     reports.record(record('a'))
     const silent = await controlEnd(() => new Promise(() => {}))
     reports.attach(silent.link)
@@ -105,7 +106,7 @@ describe('records and log lines on their way to control', () => {
 
   it('come in batches of bounded size and number', async () => {
     const { link, batches, close } = await controlEnd()
-    const reports = createReports(logger)
+    const reports = createReports(logger, createRegistry())
     for (let i = 0; i < limits.batchMaxItems + 1; i++) reports.record(record(String(i)))
     for (let i = 0; i < 300; i++) reports.log(line(i, 1, 'x'.repeat(limits.logLineMaxBytes)))
     reports.attach(link)
@@ -121,7 +122,7 @@ describe('records and log lines on their way to control', () => {
 
   it('beyond what is kept are dropped: lines of each sandbox with a mark at their place, that counts them', async () => {
     const { link, batches, close } = await controlEnd()
-    const reports = createReports(logger)
+    const reports = createReports(logger, createRegistry())
     for (let i = 0; i < limits.reportsMaxLogLines; i++) reports.log(line(i, 1))
     for (let i = 0; i < 3; i++) reports.log(line(limits.reportsMaxLogLines + i, 1))
     for (let i = 0; i < 2; i++) reports.log(line(i, 2))

@@ -6,6 +6,7 @@ import type { EgressRecord, InvocationRecord, LogLine } from '../functions/types
 import { limits } from '../limits.ts'
 import type { Link } from '../link/link.ts'
 import type { Logger } from '../telemetry/logger.ts'
+import type { Registry } from '../telemetry/registry.ts'
 
 export interface Reports {
   record(record: InvocationRecord): void
@@ -29,7 +30,7 @@ interface Gap {
   lines: number
 }
 
-export function createReports(logger: Logger): Reports {
+export function createReports(logger: Logger, metrics: Registry): Reports {
   const records: InvocationRecord[] = []
   const logs: LogLine[] = []
   const egress: EgressRecord[] = []
@@ -42,6 +43,13 @@ export function createReports(logger: Logger): Reports {
   let batch: Batch | null = null
   let sending = false
   let timer: NodeJS.Timeout | null = null
+
+  const recordsLost = metrics.counter('hostel_records_dropped_total')
+  const linesLost = metrics.counter('hostel_log_lines_dropped_total', { reason: 'store' })
+  metrics.source(() => [
+    { name: 'hostel_reports_pending', labels: { kind: 'records' }, value: records.length + (batch?.records.length ?? 0) },
+    { name: 'hostel_reports_pending', labels: { kind: 'lines' }, value: logs.length + (batch?.logs.length ?? 0) },
+  ])
 
   const idle = (): boolean => batch === null && records.length === 0 && logs.length === 0 && egress.length === 0 && gaps.size === 0
 
@@ -100,15 +108,21 @@ export function createReports(logger: Logger): Reports {
 
   return {
     record(record) {
-      if (records.length >= limits.reportsMaxRecords) droppedRecords++
-      else records.push(record)
+      if (records.length >= limits.reportsMaxRecords) {
+        droppedRecords++
+        recordsLost.value++
+      } else records.push(record)
       wake(limits.batchDelayMs)
     },
     log(line) {
       const gap = gaps.get(line.sandbox)
-      if (gap) gap.lines++
-      else if (logs.length >= limits.reportsMaxLogLines || logBytes >= limits.reportsMaxLogBytes) gaps.set(line.sandbox, { first: line, lines: 1 })
-      else {
+      if (gap) {
+        gap.lines++
+        linesLost.value++
+      } else if (logs.length >= limits.reportsMaxLogLines || logBytes >= limits.reportsMaxLogBytes) {
+        gaps.set(line.sandbox, { first: line, lines: 1 })
+        linesLost.value++
+      } else {
         logs.push(line)
         logBytes += line.text.length
       }

@@ -12,6 +12,7 @@ import { readRuntimes } from '../engines/embedded/runtimes.ts'
 import { HostelError, errorKinds } from '../errors.ts'
 import { parseSettings } from '../settings.ts'
 import { createLogger } from '../telemetry/logger.ts'
+import { processFigures } from '../telemetry/process.ts'
 import { type Child, type ChildOptions, type Supervised, superviseChild } from './child.ts'
 import { CONFINED_DATA, CONTROL_UID, GATEWAY_UID } from './confine.ts'
 import { LATEST_CLI_FILE, openDataDirectory } from './data-directory.ts'
@@ -29,6 +30,9 @@ const DRAIN_MS = 3_500
 
 /** A child that has never served and ends this often in a row will not serve either. */
 const HOPELESS_FAILURES = 5
+
+/** Prometheus usually asks every 15 s. */
+const FIGURES_EVERY_MS = 5_000
 
 async function main(): Promise<number> {
   process.title = 'hostel keeper'
@@ -84,6 +88,7 @@ async function main(): Promise<number> {
     services: settings.services,
     egressAllow: settings.egressAllow,
     egressDns: settings.egressDns,
+    memoryReserveMiB: settings.memoryReserveMiB,
     runtimes: [...runtimes.values()].map(({ name, version, digest, entryFiles }) => ({ name, version, digest, entryFiles })),
   }
   const rootDir = join(instance.runDir, 'root')
@@ -149,6 +154,9 @@ async function main(): Promise<number> {
     },
   })
   children.push(gateway, control)
+  const figures = processFigures('keeper')
+  const tellFigures = (): void => control.current()?.send({ type: 'metrics', samples: figures() })
+  setInterval(tellFigures, FIGURES_EVERY_MS).unref()
 
   // 4. A word to whoever started it.
   void Promise.all([ready.gateway.promise, ready.control.promise]).then(async () => {

@@ -4,6 +4,7 @@
  * a message that does not fit is answered with `failed` (when it has a usable `req`) and logged.
  */
 import type { MemoryClassMiB } from '../limits.ts'
+import type { MetricSample } from '../telemetry/catalogue.ts'
 
 /** How strong a sandbox's wall is. */
 export type Isolation = 'namespace'
@@ -77,6 +78,8 @@ export type FromKeeper =
   | { type: 'adopt'; sandbox: number; spareClass: SpareClass; label: string | null; handles: number }
   /** With a handle: the stream between gateway and control. Again whenever the other side is new. */
   | { type: 'link' }
+  /** To control, every few seconds: the keeper's own figures. */
+  | { type: 'metrics'; samples: MetricSample[] }
   /** Drain and exit within so many milliseconds. */
   | { type: 'stop'; withinMs: number }
 
@@ -105,6 +108,8 @@ export interface ChildSettings {
   /** For the gateway: what egress may reach beside public addresses, and whom it asks for names. */
   egressAllow: string[]
   egressDns: string[]
+  /** Memory of the machine that is to stay available. */
+  memoryReserveMiB: number
   /** Control only: the administrator's token in clear, of which it stores the hash. */
   adminToken?: string
 }

@@ -3,6 +3,7 @@
  * table; the gateway streams records and logs in batches. Each side keeps working while the other is away.
  */
 import type { EgressRecord, InvocationRecord, LogLine, RoutedFunction, RoutedVersion, SandboxInfo } from '../functions/types.ts'
+import type { MetricSample } from '../telemetry/catalogue.ts'
 import type { Contract, GuestError } from '../sandbox/protocol.ts'
 import type { InvokeToken, TenantQuotas } from '../functions/types.ts'
 
@@ -36,6 +37,8 @@ export interface LinkCalls {
   sync: { params: Record<string, never>; result: Record<string, never> }
   /** control → gateway */
   sandboxes: { params: Record<string, never>; result: { sandboxes: SandboxInfo[] } }
+  /** control → gateway: its figures now. */
+  metrics: { params: Record<string, never>; result: { samples: MetricSample[] } }
   /** gateway → control: durable when answered. The gateway sends the next batch after the answer to the one before. */
   batch: { params: { records: InvocationRecord[]; logs: LogLine[]; egress?: EgressRecord[] }; result: Record<string, never> }
 }

@@ -32,7 +32,8 @@ const FLOOD_BYTES = 4 * limits.logBytesPerSecond
 export const FLOOD_PAUSE_MS = 100
 const WINDOW_MS = 1_000
 
-export function createLogIntake(emit: (line: IntakeLine) => void): LogIntake {
+/** @param emit gets each line, with how many dropped ones it stands for. */
+export function createLogIntake(emit: (line: IntakeLine, dropped: number) => void): LogIntake {
   let sequence = 0
   let windowStartMs = 0
   let windowLines = 0
@@ -45,8 +46,8 @@ export function createLogIntake(emit: (line: IntakeLine) => void): LogIntake {
   let floodBytes = 0
   let timer: NodeJS.Timeout | undefined
 
-  function write(level: LogLine['level'], invocation: string | null, text: string, atMs: number): void {
-    emit({ invocation, sequence: ++sequence, atMs, level, text })
+  function write(level: LogLine['level'], invocation: string | null, text: string, atMs: number, dropped = 0): void {
+    emit({ invocation, sequence: ++sequence, atMs, level, text }, dropped)
   }
 
   function tellGap(): void {
@@ -54,7 +55,7 @@ export function createLogIntake(emit: (line: IntakeLine) => void): LogIntake {
     timer = undefined
     if (droppedLines === 0) return
     const text = `${lost(droppedLines, droppedBytes)}: more than ${limits.logLinesPerSecond} lines or ${limits.logBytesPerSecond} bytes a second`
-    write('gap', droppedOf ?? null, text, Date.now())
+    write('gap', droppedOf ?? null, text, Date.now(), droppedLines)
     droppedLines = droppedBytes = 0
   }
 
@@ -106,6 +107,7 @@ export function createLogIntake(emit: (line: IntakeLine) => void): LogIntake {
         owner.invocation,
         `${lost(owner.droppedLines, owner.droppedBytes)}: more than ${limits.logLinesPerInvocation} lines in one invocation`,
         Date.now(),
+        owner.droppedLines,
       )
       owner.droppedLines = owner.droppedBytes = 0
     },

@@ -22,6 +22,8 @@ export interface Budget {
   missingMiB(moreMiB: number): number
   /** What a sandbox at rest that is not booted yet will count. */
   readonly restingMiB: number
+  /** What all are counted with. */
+  readonly chargedMiB: number
 }
 
 export function createBudget(budgetMiB: number): Budget {
@@ -37,6 +39,9 @@ export function createBudget(budgetMiB: number): Budget {
 
   return {
     restingMiB: UNMEASURED_MIB,
+    get chargedMiB() {
+      return chargedMiB
+    },
     occupy(sandbox) {
       const fullMiB: number = sandbox.spareClass.memoryMiB
       if (chargedMiB - sandbox.chargedMiB + fullMiB > budgetMiB) return false

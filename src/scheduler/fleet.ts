@@ -3,11 +3,14 @@ import { HostelError } from '../errors.ts'
 import { limits } from '../limits.ts'
 import type { ChildSettings, SpareClass } from '../keeper/messages.ts'
 import type { Logger } from '../telemetry/logger.ts'
+import type { Registry } from '../telemetry/registry.ts'
 import { createBudget, victims } from './budget.ts'
 import type { Budget } from './budget.ts'
 import { endReasons } from './causes.ts'
 import type { EndReason } from './causes.ts'
 import type { AdoptedSandbox, KeeperClient } from './keeper.ts'
+import { watchMemory } from './pressure.ts'
+import type { MemoryReading, Pressure } from './pressure.ts'
 import { Sandbox } from './sandbox.ts'
 import type { SandboxHandlers } from './sandbox.ts'
 import { spareClassKey } from './spares.ts'
@@ -15,6 +18,7 @@ import { spareClassKey } from './spares.ts'
 export interface Fleet {
   readonly sandboxes: ReadonlyMap<number, Sandbox>
   readonly budget: Budget
+  readonly pressure: Pressure
   /** Boots a spare and waits until its shim is ready. @throws HostelError */
   boot(spareClass: SpareClass): Promise<Sandbox>
   /** Takes in one that outlived the gateway before, and waits until its shim has said so. @throws HostelError */
@@ -39,18 +43,29 @@ const FORGET_AFTER_MS = 30_000
 
 export interface FleetOptions {
   keeper: KeeperClient
-  settings: Pick<ChildSettings, 'memoryBudgetMiB' | 'maxSandboxes'>
+  settings: Pick<ChildSettings, 'memoryBudgetMiB' | 'maxSandboxes' | 'memoryReserveMiB'>
   logger: Logger
+  metrics: Registry
   handlers: Omit<SandboxHandlers, 'onSpareOutput'>
-  /** A sandbox is gone for good: there may be room. */
+  /** There may be room: a sandbox is gone for good, or the machine has memory again. */
   onGone(): void
+  /** Instead of the kernel's files. */
+  readMemory?: () => MemoryReading
 }
 
 export function createFleet(options: FleetOptions): Fleet {
-  const { keeper, settings, logger, onGone } = options
+  const { keeper, settings, logger, metrics, onGone } = options
   const sandboxes = new Map<number, Sandbox>()
   const budget = createBudget(settings.memoryBudgetMiB)
   let booting = 0
+  const pressure = watchMemory({
+    reserveMiB: settings.memoryReserveMiB,
+    relieve,
+    onCalm: onGone,
+    logger,
+    metrics,
+    ...(options.readMemory && { read: options.readMemory }),
+  })
 
   const handlers: SandboxHandlers = {
     ...options.handlers,
@@ -94,8 +109,31 @@ export function createFleet(options: FleetOptions): Fleet {
       if (mib <= 0 && count <= 0) return
       mib -= victim.chargedMiB
       count--
-      end(victim, endReasons.evicted(), limits.endGraceMs)
+      leave(victim, 'budget')
     }
+  }
+
+  function leave(victim: Sandbox, reason: 'budget' | 'pressure'): void {
+    metrics.counter('hostel_evictions_total', { kind: victim.state === 'spare' ? 'spare' : 'idle', reason }).value++
+    end(victim, reason === 'budget' ? endReasons.evicted() : endReasons.pressed(), limits.endGraceMs)
+  }
+
+  /** The machine is short of memory. */
+  function relieve(missingMiB: number): boolean {
+    let mib = missingMiB
+    let onTheirWay = 0
+    for (const sandbox of sandboxes.values()) {
+      if (sandbox.state !== 'ending') continue
+      mib -= sandbox.chargedMiB
+      onTheirWay++
+    }
+    for (const victim of victims(sandboxes.values(), { spareClass: '', classOf: (sandbox) => spareClassKey(sandbox.spareClass) })) {
+      if (mib <= 0 || onTheirWay >= limits.memoryEvictionsAtOnceMax) break
+      mib -= victim.chargedMiB
+      onTheirWay++
+      leave(victim, 'pressure')
+    }
+    return onTheirWay > 0
   }
 
   async function makeReady(sandbox: Sandbox, timeoutMs: number): Promise<void> {
@@ -113,6 +151,7 @@ export function createFleet(options: FleetOptions): Fleet {
   return {
     sandboxes,
     budget,
+    pressure,
     end,
     async boot(spareClass) {
       booting++
@@ -122,7 +161,11 @@ export function createFleet(options: FleetOptions): Fleet {
         await makeReady(sandbox, Math.max(1, limits.bootTimeoutMs - (performance.now() - startedAtMs)))
         sandbox.state = 'spare'
         sandbox.idleSinceMs = Date.now()
+        metrics.counter('hostel_sandbox_boots_total', { result: 'ok' }).value++
         return sandbox
+      } catch (error) {
+        metrics.counter('hostel_sandbox_boots_total', { result: 'failed' }).value++
+        throw error
       } finally {
         booting--
       }
@@ -148,6 +191,8 @@ export function createFleet(options: FleetOptions): Fleet {
       return false
     },
     hasRoom(spareClass, forRequests) {
+      // Spares are a luxury, and none are renewed before there is plenty again.
+      if (pressure.state === 2 || (pressure.state === 1 && !forRequests)) return false
       const missingSandboxes = sandboxes.size + booting + 1 - settings.maxSandboxes
       if (forRequests) {
         let ending = 0

@@ -9,7 +9,7 @@ import type { SpareClasses } from './spares.ts'
 
 const SWEEP_EVERY_MS = 100
 const MEASURE_EVERY_MS = 5_000
-/** A pool without sandboxes remembers failed starts for so long after its back-off. */
+/** A pool without sandboxes remembers failed starts and crashes for so long after its back-off. */
 const FORGET_FAILURES_AFTER_MS = 600_000
 
 export interface HousekeepingOptions {
@@ -40,7 +40,7 @@ export function startHousekeeping(options: HousekeepingOptions): { stop(): void 
   function measure(): void {
     fleet.forgetLost()
     for (const pool of pools.values()) {
-      const remembers = pool.failures > 0 && Date.now() - pool.lastFailureAtMs < backoffMs(pool.failures) + FORGET_FAILURES_AFTER_MS
+      const remembers = pool.failures + pool.crashes > 0 && Date.now() - pool.lastTroubleAtMs < backoffMs(pool.failures) + FORGET_FAILURES_AFTER_MS
       if (pool.sandboxes.size > 0 || pool.waiters.size > 0 || remembers) continue
       pool.dropped = true
       pools.delete(pool.key)

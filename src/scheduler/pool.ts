@@ -45,6 +45,10 @@ export class VersionPool {
   failures = 0
   private lastFailure: HostelError | null = null
   lastFailureAtMs = 0
+  /** Sandboxes in a row that its own process ended before their second request. */
+  crashes = 0
+  private lastCrash: HostelError | null = null
+  private lastCrashAtMs = 0
   private readonly sandboxesMax: number
 
   constructor(version: RoutedVersion, key: string, classKey: string, sandboxesMax: number) {
@@ -87,6 +91,39 @@ export class VersionPool {
       facts: { ...this.lastFailure.facts, failures: this.failures, retryAtMs },
       retryAfterSeconds,
     })
+  }
+
+  /** @throws HostelError what its sandboxes ended with, while it is too early for another one. */
+  assertNotCrashing(): void {
+    const leftMs = this.lastCrashAtMs + this.crashPauseMs - Date.now()
+    if (this.lastCrash === null || leftMs <= 0 || this.sandboxes.size > 0) return
+    const retryAfterSeconds = Math.ceil(leftMs / 1_000)
+    throw new HostelError(this.lastCrash.code, `its process ended in ${this.crashes} sandboxes in a row; the next one starts in ${retryAfterSeconds} s`, {
+      facts: { ...this.lastCrash.facts, crashes: this.crashes, retryAtMs: Date.now() + leftMs },
+      retryAfterSeconds,
+    })
+  }
+
+  /** A started sandbox ended through its own fault before its second request. Those that were started together count as one. Returns for how long no other is started. */
+  noteCrash(error: HostelError, startedAtMs: number): number {
+    if (startedAtMs >= this.lastCrashAtMs) this.crashes++
+    this.lastCrash = error
+    this.lastCrashAtMs = Date.now()
+    return this.crashPauseMs
+  }
+
+  /** A sandbox of it has settled more than one request. */
+  noteLiving(): void {
+    this.crashes = 0
+    this.lastCrash = null
+  }
+
+  get crashPauseMs(): number {
+    return this.crashes < limits.crashesInARowMax ? 0 : backoffMs(this.crashes - limits.crashesInARowMax + 2)
+  }
+
+  get lastTroubleAtMs(): number {
+    return Math.max(this.lastFailureAtMs, this.lastCrashAtMs)
   }
 
   /** Failed starts that began together count as one. */

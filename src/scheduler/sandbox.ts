@@ -19,7 +19,7 @@ import type { HandedSandbox } from './keeper.ts'
 import type { VersionPool } from './pool.ts'
 
 export interface SandboxHandlers {
-  onLog(line: LogLine): void
+  onLog(line: LogLine, dropped: number): void
   /** Output of a sandbox that is no version's: for the server's own log. */
   onSpareOutput(sandbox: Sandbox, text: string): void
   specialised(sandbox: Sandbox): void
@@ -50,6 +50,8 @@ export class Sandbox {
   specialiseAtMs = 0
   specialisedAtEpochMs = 0
   initMs = 0
+  /** Places that were given back by a request that had settled. */
+  settled = 0
   /** Places taken, and invocations that are over. */
   inFlight = 0
   invocations = 0
@@ -87,10 +89,10 @@ export class Sandbox {
     this.id = handed.sandbox
     this.spareClass = spareClass
     this.handlers = handlers
-    this.logs = createLogIntake((line) => {
+    this.logs = createLogIntake((line, dropped) => {
       const { version } = this
       if (version === null) handlers.onSpareOutput(this, line.text)
-      else handlers.onLog({ tenant: version.tenant, function: version.function, version: version.version, sandbox: this.id, ...line })
+      else handlers.onLog({ tenant: version.tenant, function: version.function, version: version.version, sandbox: this.id, ...line }, dropped)
     })
     this.connection = new Connection(
       handed.stream,
@@ -152,7 +154,7 @@ export class Sandbox {
     const { version } = this
     return {
       sandbox: this.id,
-      state: this.visibleState(),
+      state: this.visibleState,
       runtime: this.spareClass.runtime,
       memoryMiB: this.spareClass.memoryMiB,
       isolation: this.spareClass.isolation,
@@ -166,7 +168,7 @@ export class Sandbox {
     }
   }
 
-  private visibleState(): SandboxInfo['state'] {
+  get visibleState(): SandboxInfo['state'] {
     if (this.state !== 'warm') return this.state
     if (this.inFlight > 0) return 'busy'
     return this.frozen ? 'frozen' : 'idle'
@@ -194,7 +196,7 @@ export class Sandbox {
     this.isLost = true
     const cause = this.cause()
     this.connection.close()
-    if (cause.ownFault && this.version !== null) this.logs.system(`The sandbox ended: ${cause.text}`)
+    if ((cause.ownFault || cause.tellOwner) && this.version !== null) this.logs.system(`The sandbox ended: ${cause.text}`)
     this.tellInit(cause.error)
     this.handlers.lost(this, cause, this.connection.abandon())
   }

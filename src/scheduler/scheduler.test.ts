@@ -1,108 +1,11 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { TestContext } from 'node:test'
-
-import { pino } from 'pino'
 
 import { HostelError } from '../errors.ts'
-import type { LogLine, RoutedVersion } from '../functions/types.ts'
 import { limits } from '../limits.ts'
 import { frameFlags, frameTypes } from '../sandbox/protocol.ts'
 import { NotingSink, requestHead } from '../sandbox/testing/sink.ts'
-import { createScheduler } from './scheduler.ts'
-import { createKeeperStandIn } from './testing/keeper.ts'
-import type { KeeperStandIn, Room } from './testing/keeper.ts'
-import type { Lease, Scheduler, SandboxEnd } from './types.ts'
-
-interface House {
-  keeper: KeeperStandIn
-  scheduler: Scheduler
-  logs: LogLine[]
-  ends: SandboxEnd[]
-}
-
-interface HouseOptions {
-  memoryBudgetMiB?: number
-  maxSandboxes?: number
-  keepWarmMs?: number
-  runtimes?: string[]
-}
-
-function house(t: TestContext, options: HouseOptions = {}): House {
-  const keeper = createKeeperStandIn()
-  const logs: LogLine[] = []
-  const ends: SandboxEnd[] = []
-  const scheduler = createScheduler({
-    keeper: keeper.client,
-    settings: {
-      runtimes: (options.runtimes ?? ['nodejs24']).map((name) => ({ name, version: '1', entryFiles: [] })),
-      keepWarmMs: options.keepWarmMs ?? 600_000,
-      memoryBudgetMiB: options.memoryBudgetMiB ?? 64 * 1_024,
-      maxSandboxes: options.maxSandboxes ?? 200,
-    },
-    logger: pino({ level: 'silent' }),
-    egress: { open: () => assert.fail('none of these versions has doors') },
-    events: { onLog: (line) => logs.push(line), onSandboxEnd: (end) => ends.push(end) },
-  })
-  t.after(async () => {
-    await scheduler.stop(1_000)
-    keeper.close()
-  })
-  return { keeper, scheduler, logs, ends }
-}
-
-function version(fields: Partial<RoutedVersion> = {}): RoutedVersion {
-  return {
-    tenant: 'default',
-    function: 'hello',
-    version: 1,
-    codeDigest: 'ab'.repeat(32),
-    contract: 'fetch',
-    runtime: 'nodejs24',
-    handler: 'index.ts',
-    memoryMiB: 256,
-    timeoutMs: 5_000,
-    concurrency: 1,
-    env: {},
-    egress: [],
-    services: [],
-    ...fields,
-  }
-}
-
-function acquire(scheduler: Scheduler, v: RoutedVersion, options: { signal?: AbortSignal; withinMs?: number } = {}): Lease | Promise<Lease> {
-  return scheduler.acquire(v, { signal: options.signal, deadlineAtMs: Date.now() + (options.withinMs ?? 5_000) })
-}
-
-async function call(scheduler: Scheduler, v: RoutedVersion, options: { withinMs?: number } = {}): Promise<{ sink: NotingSink; lease: Lease }> {
-  const lease = await acquire(scheduler, v, options)
-  const sink = new NotingSink()
-  lease.exchange(requestHead(), sink)
-  return { sink, lease }
-}
-
-async function answered(scheduler: Scheduler, v: RoutedVersion): Promise<{ text: string; start: string; sandbox: number; sink: NotingSink }> {
-  const { sink, lease } = await call(scheduler, v)
-  await sink.done
-  return { text: sink.text, start: lease.start, sandbox: lease.sandbox, sink }
-}
-
-async function until(what: string, isSo: () => boolean, withinMs = 3_000): Promise<void> {
-  const deadline = Date.now() + withinMs
-  while (!isSo()) {
-    if (Date.now() > deadline) assert.fail(`waited in vain until ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
-}
-
-const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
-const spares = (keeper: KeeperStandIn): Room[] => [...keeper.rooms.values()].filter((room) => room.label === null)
-const hold = (room: Room, request: Room['held'][number]): void => void room.held.push(request)
-const releaseOne = (room: Room): void => {
-  const request = room.held.shift()!
-  room.guest.answer(request.stream, 200, `from ${room.id}`)
-}
-const only = (keeper: KeeperStandIn): Room => [...keeper.rooms.values()].find((room) => room.label !== null)!
+import { acquire, answered, call, hold, house, only, pause, releaseOne, spares, until, version } from './testing/house.ts'
 
 describe('where a request goes', () => {
   test('a first request takes a spare, the next one its warm sandbox, without an await', async (t) => {

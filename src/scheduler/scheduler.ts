@@ -9,6 +9,7 @@ import type { ChildSettings } from '../keeper/messages.ts'
 import { limits } from '../limits.ts'
 import { STREAM_MAX } from '../sandbox/connection.ts'
 import type { Logger } from '../telemetry/logger.ts'
+import type { Registry } from '../telemetry/registry.ts'
 import { takeInAdopted } from './adoption.ts'
 import { sandboxesMax } from './budget.ts'
 import { endReasons } from './causes.ts'
@@ -18,7 +19,10 @@ import { createFleet } from './fleet.ts'
 import type { KeeperClient } from './keeper.ts'
 import { startHousekeeping } from './housekeeping.ts'
 import { VersionPool, versionKey } from './pool.ts'
+import { schedulerFigures } from './figures.ts'
+import type { MemoryReading } from './pressure.ts'
 import type { Sandbox } from './sandbox.ts'
+import { hasLeft, noteTrouble, started, until } from './endings.ts'
 import { createPlanner } from './planner.ts'
 import { classOfVersion, noteTaken, spareClassKey, SpareClasses } from './spares.ts'
 import { Ticket } from './ticket.ts'
@@ -27,16 +31,19 @@ import type { AcquireOptions, Lease, Scheduler, SchedulerEvents } from './types.
 
 export interface SchedulerOptions {
   keeper: KeeperClient
-  settings: Pick<ChildSettings, 'runtimes' | 'keepWarmMs' | 'memoryBudgetMiB' | 'maxSandboxes'>
+  settings: Pick<ChildSettings, 'runtimes' | 'keepWarmMs' | 'memoryBudgetMiB' | 'maxSandboxes' | 'memoryReserveMiB'>
   logger: Logger
   /** Serves the doors of sandboxes. */
   egress: EgressDoors
+  metrics: Registry
   events: SchedulerEvents
+  /** Instead of the kernel's files. */
+  readMemory?: () => MemoryReading
 }
 
 /** To be made as soon as the settings are known: adopted sandboxes come right behind. */
 export function createScheduler(options: SchedulerOptions): Scheduler {
-  const { keeper, settings, logger, egress, events } = options
+  const { keeper, settings, logger, metrics, egress, events } = options
   const pools = new Map<string, VersionPool>()
   /** The hot path finds its pool by the identity of the version that it was routed to. */
   const poolsByVersion = new WeakMap<RoutedVersion, VersionPool>()
@@ -50,6 +57,8 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     keeper,
     settings,
     logger,
+    metrics,
+    ...(options.readMemory && { readMemory: options.readMemory }),
     onGone: wake,
     handlers: {
       onLog: events.onLog,
@@ -65,11 +74,12 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       },
       lost(sandbox, cause, abandoned) {
         const { pool } = sandbox
-        if (pool !== null && !sandbox.initialised && cause.ownFault) pool.noteFailure(cause.error, sandbox.specialisedAtEpochMs)
+        if (pool !== null && cause.ownFault) noteTrouble(pool, sandbox, cause.error)
         for (const { sink, begun, answered } of abandoned) if (sink instanceof Ticket) sink.lost(begun, answered, cause)
         if (pool !== null) pump(pool)
       },
       dead(sandbox, cause) {
+        metrics.counter('hostel_sandbox_ends_total', { cause: cause.kind }).value++
         events.onSandboxEnd({ info: sandbox.info(), exit: sandbox.exit, reason: cause.text })
       },
     },
@@ -78,6 +88,9 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   const planner = createPlanner({ fleet, classes, hungry, logger, offer: pump })
   const housekeeping = startHousekeeping({ fleet, classes, pools, keepWarmMs: settings.keepWarmMs, logger, plan: planner.plan })
   const adoption = takeInAdopted({ keeper, fleet, logger, asSpare: (sandbox) => addSpare(sandbox), asWarm })
+
+  const waits = metrics.histogram('hostel_queue_wait_seconds')
+  schedulerFigures(metrics, { fleet, classes, hungry, budgetMiB: settings.memoryBudgetMiB })
 
   const office: TicketOffice = {
     release,
@@ -123,14 +136,23 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   /** A place, once there is one. */
   async function place(pool: VersionPool, acquireOptions: AcquireOptions, urgent = false): Promise<Sandbox> {
     if (stopping) throw new HostelError('shutting_down')
-    if (!urgent) pool.assertNotBackingOff()
+    if (!urgent) {
+      pool.assertNotBackingOff()
+      pool.assertNotCrashing()
+    }
     planner.assertBootable(pool)
+    if (pool.sandboxes.size === 0 && classes.of(classOfVersion(pool.version)).spares.length === 0) fleet.pressure.assertRoom()
     const waiting = pool.wait(acquireOptions)
     if (pool.waiters.size > 0) {
       hungry.add(pool)
       pump(pool)
     }
-    return thawed(pool, await waiting, acquireOptions)
+    const sinceMs = performance.now()
+    try {
+      return await thawed(pool, await waiting, acquireOptions)
+    } finally {
+      waits.observe((performance.now() - sinceMs) / 1_000)
+    }
   }
 
   async function thawed(pool: VersionPool, sandbox: Sandbox, acquireOptions: AcquireOptions): Promise<Sandbox> {
@@ -159,6 +181,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     sandbox.inFlight--
     if (stuck) sandbox.stuck--
     if (sandbox.state === 'ending') return
+    if (++sandbox.settled === 2) sandbox.pool!.noteLiving()
     if (sandbox.draining !== null) {
       if (sandbox.inFlight <= sandbox.stuck) fleet.end(sandbox, sandbox.draining, 0)
       return
@@ -345,10 +368,12 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       await fleet.measure()
       return [...fleet.sandboxes.values()].map((sandbox) => sandbox.info())
     },
+    canServe: () => !stopping && classes.canBoot(Date.now()),
     async stop(withinMs) {
       stopping = true
       housekeeping.stop()
       planner.stop()
+      fleet.pressure.stop()
       for (const pool of hungry) pool.refuseAll(new HostelError('shutting_down'))
       const deadlineAtMs = Date.now() + withinMs
       // Sandboxes that were still booting turn up meanwhile.
@@ -361,22 +386,4 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       await until(gone(true), deadlineAtMs)
     },
   }
-}
-
-/** After an await, where the compiler would still believe in the state before. */
-function hasLeft(sandbox: Sandbox): boolean {
-  return sandbox.state === 'ending'
-}
-
-async function started(sandbox: Sandbox): Promise<void> {
-  if (sandbox.state === 'ending') throw new HostelError('sandbox_lost')
-  const { promise, resolve, reject } = Promise.withResolvers<void>()
-  sandbox.initWaiters.push((error) => (error === null ? resolve() : reject(error)))
-  await promise
-}
-
-const POLL_MS = 20
-
-async function until(isSo: () => boolean, deadlineAtMs: number): Promise<void> {
-  while (!isSo() && Date.now() < deadlineAtMs) await new Promise((resolve) => setTimeout(resolve, POLL_MS))
 }

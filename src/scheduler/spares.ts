@@ -79,6 +79,12 @@ export class SpareClasses {
     return booting
   }
 
+  /** Whether some wanted class has a spare, or may be tried: none that has failed lately. */
+  canBoot(nowMs: number): boolean {
+    for (const state of this.byKey.values()) if (state.wanted && (state.spares.length > 0 || nowMs >= state.retryAtMs)) return true
+    return false
+  }
+
   /** The class that is shortest of its target, if any is. */
   shortest(nowMs: number): ClassState | null {
     let shortest: ClassState | null = null

@@ -49,6 +49,8 @@ export interface Scheduler {
   retire(tenant: string, name: string, keep: readonly RoutedVersion[]): void
   /** Every sandbox, with memory as measured now. */
   list(): Promise<SandboxInfo[]>
+  /** Whether a function could be started now: a sandbox is there, or the last attempt at booting one did not fail. */
+  canServe(): boolean
   /** Refuses new requests, and ends every sandbox once its requests have ended or the time is up. */
   stop(withinMs: number): Promise<void>
 }
@@ -63,8 +65,8 @@ export interface SandboxEnd {
 }
 
 export interface SchedulerEvents {
-  /** Every line a function writes, gap markers and Hostel's own words (`system`) included. Must not throw. */
-  onLog(line: LogLine): void
+  /** Every line a function writes, gap markers (with how many lines they stand for) and Hostel's own words (`system`) included. Must not throw. */
+  onLog(line: LogLine, dropped: number): void
   /** A sandbox is gone, spares included. Must not throw. */
   onSandboxEnd(end: SandboxEnd): void
 }

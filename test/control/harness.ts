@@ -142,6 +142,7 @@ function defaults(dataDir: string, port: number): ChildSettings {
     services: [],
     egressAllow: [],
     egressDns: [],
+    memoryReserveMiB: 256,
     adminToken: ADMIN_TOKEN,
   }
 }

@@ -18,6 +18,7 @@ import { createSecrets } from '../../secrets/secrets.ts'
 import { openVault } from '../../secrets/vault.ts'
 import { openStore } from '../../store/store.ts'
 import { createLogger } from '../../telemetry/logger.ts'
+import { createRegistry } from '../../telemetry/registry.ts'
 import type { ApiContext } from '../context.ts'
 import { createApi } from '../server.ts'
 import type { Api } from '../server.ts'
@@ -31,7 +32,7 @@ export async function startTestApi(onRoute: (route: RouteOptions) => void): Prom
   await store.access.setAdminToken(hashToken(ADMIN_TOKEN))
   const code = openCodeStore(directory)
   const gateway = {
-    connected: false,
+    connected: true,
     prepare: () => Promise.reject(new Error('no gateway')),
     route() {},
     unroute() {},
@@ -53,6 +54,9 @@ export async function startTestApi(onRoute: (route: RouteOptions) => void): Prom
     secrets: createSecrets({ vault: await openVault(store.secrets, openKeyRing(join(directory, 'keys'))), store: store.secrets, gateway }),
     backups: createBackups({ dataDir: directory, store, code, version: '0' }),
     logs: createLogs(store.records),
+    metrics: createRegistry(),
+    figures: { text: () => Promise.resolve('') },
+    keeper: { connected: true },
     gateway,
     urls: urlMaker('127.0.0.1:8080', 'localhost'),
     system,

@@ -11,6 +11,7 @@ const placeholders: Partial<Record<keyof typeof settingFlags, string>> = {
   domain: 'name',
   'keep-warm': 'time',
   memory: 'size',
+  'memory-reserve': 'size',
   'max-sandboxes': 'count',
   examples: 'yes|no',
   service: 'mapping',

@@ -4,6 +4,7 @@ import type { AddressInfo, Socket } from 'node:net'
 
 import type { InvocationRecord, RoutedFunction, RoutedVersion } from '../../../src/functions/types.ts'
 import { hostRulesOf } from '../../../src/gateway/address.ts'
+import { createHealth } from '../../../src/gateway/health.ts'
 import { createInFlight } from '../../../src/gateway/in-flight.ts'
 import { createRoutingTable } from '../../../src/gateway/routes.ts'
 import { createEdge } from '../../../src/gateway/server.ts'
@@ -65,6 +66,7 @@ export async function startGateway(
   const edge = createEdge({
     table,
     logger: createLogger('test'),
+    health: createHealth({ table, scheduler, isDraining: () => draining }),
     hostRules: () => hostRulesOf('localhost', ['127.0.0.1']),
     isDraining: () => draining,
     services: {
@@ -143,6 +145,7 @@ async function oneSandboxScheduler(socket: Socket, notes: string[]): Promise<Sch
     noteVersions() {},
     retire() {},
     list: async () => [],
+    canServe: () => true,
     async stop() {},
   }
 }
