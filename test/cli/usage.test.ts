@@ -73,7 +73,7 @@ describe('the command line', () => {
     assert.equal((await run(['help', 'rm'])).stdout, (await run(['rm', '--help'])).stdout)
     const bare = await run([])
     assert.equal(bare.code, 0)
-    assert.match(bare.stdout, /deploy {2,}make a directory of code/)
+    assert.match(bare.stdout, /deploy {2,}make code the live version/)
   })
 
   it('writes no colour into a pipe', async () => {
