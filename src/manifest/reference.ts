@@ -60,6 +60,13 @@ part of the code. Values of environment variables are compared on the server and
 Functions are deployed one after the other, in the file's order. When one does not start, its live version stays, those behind it are left as they
 are, and the next deploy goes on from there.
 
+From a pipeline it takes a token with the scope \`deploy\` and no more (\`hostel token create\`):
+
+\`\`\`console
+$ export HOSTEL_API=https://hostel.example.com:8081 HOSTEL_TOKEN=… HOSTEL_TENANT=shop
+$ hostel deploy --yes
+\`\`\`
+
 Functions of the tenant that the file does not name are mentioned and stay. \`--prune\` removes them, after a question that Enter alone answers with no.
 `
 
