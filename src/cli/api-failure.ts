@@ -56,6 +56,7 @@ export function problemFailure(problem: Problem, more: { why?: string | undefine
 
 /** Hints that only make sense beside their detail, or for something else than what was asked for, are left out. */
 function hintOf(problem: Problem): string | undefined {
+  if (problem.detail?.startsWith('there is no tenant ')) return 'Name the tenant with --tenant or HOSTEL_TENANT; a token of one tenant sees no other.'
   if (problem.code === 'invalid_input' || problem.code === 'not_found') return undefined
   return problem.hint ?? (problem.code in errorKinds ? errorKinds[problem.code].hint : undefined)
 }

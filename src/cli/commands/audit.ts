@@ -12,7 +12,7 @@ export const command = () =>
       'Show what was changed through the control API, newest first: when, by which token, from where, and what it was before and after. ' +
         'A token of one tenant sees what was changed in that tenant. --json tells all of it.',
     )
-    .option('--tenant <name>', 'only changes in this tenant (default: all that the token may see)')
+    .option('--tenant <tenant>', 'only changes in this tenant (default: all that the token may see)')
     .option('--since <time>', 'only changes younger than this: 30m, 12h, 7d')
     .option('-n, --limit <entries>', `at most so many, the newest (default ${LIMIT})`)
     .addOption(apiOption())

@@ -15,7 +15,7 @@ interface QuotaOptions {
 
 const newQuotaCommand = (name: string) =>
   newCommand(name)
-    .argument('<name>', 'the tenant')
+    .argument('<tenant>', 'the tenant')
     .option('--functions <count>', 'functions at most, or none for no bound')
     .option('--sandboxes <count>', 'sandboxes at once, or none')
     .option('--memory <size>', 'sum of the memory that its sandboxes may use, as 2GiB, or none')
@@ -88,7 +88,7 @@ const rm = () =>
       'Remove a tenant with its tokens, logs and records. Refused while it has functions, unless --force removes those too. ' +
         'Asks first on a terminal; elsewhere --yes is needed. There is no way back.',
     )
-    .argument('<name>', 'the tenant')
+    .argument('<tenant>', 'the tenant')
     .option('-y, --yes', 'do not ask')
     .option('--force', 'with its functions')
     .addOption(apiOption())

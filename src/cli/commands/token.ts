@@ -13,7 +13,7 @@ type Scope = (typeof SCOPES)[number]
 /** Without a default, so that it can be told from --all-tenants. */
 const ownerOptions = (name: string) =>
   newCommand(name)
-    .option('--tenant <name>', 'tenant that the token is for (default: "default")')
+    .option('--tenant <tenant>', 'tenant that the token is for (default: "default")')
     .option('--all-tenants', 'a token of all tenants instead of one')
     .addOption(apiOption())
     .addOption(tokenOption())
