@@ -27,6 +27,7 @@ import { createLogger } from './telemetry/logger.ts'
 import { countLogs } from './telemetry/logs.ts'
 import { processFigures } from './telemetry/process.ts'
 import { createRegistry } from './telemetry/registry.ts'
+import { createTracer } from './telemetry/tracer.ts'
 
 /** Where the keeper leaves the listening socket. */
 const LISTENING_FD = 4
@@ -99,7 +100,9 @@ function start(settings: ChildSettings): { attach(socket: Socket): void; stop(wi
   const control = createControlLink({ table, scheduler, reports, metrics })
 
   // Requests.
+  const tracer = settings.otlp === null ? undefined : createTracer({ url: new URL(settings.otlp), ratio: settings.traceRatio, metrics, logger })
   const services = {
+    ...(tracer && { tracer }),
     scheduler,
     record(record: InvocationRecord) {
       countInvocation(record)
@@ -125,6 +128,7 @@ function start(settings: ChildSettings): { attach(socket: Socket): void; stop(wi
       await inFlight.drained(withinMs * (1 - STOP_RESERVE))
       edge.end()
       await scheduler.stop(Math.max(0, until - Date.now()))
+      void tracer?.flush()
       await reports.flush(Math.max(0, until - Date.now()))
     },
   }

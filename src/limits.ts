@@ -191,6 +191,11 @@ export const limits = {
   metricsFunctionsMax: 200,
   /** One that was called for so long no more makes room for another. */
   metricsFunctionSilentMs: 3_600_000,
+  /** Traced invocations that wait to be sent, about 1 KiB each; how many go in one batch, how long they gather, and how long the collector has for them. */
+  traceQueueMax: 5_000,
+  traceBatchMax: 500,
+  traceDelayMs: 1_000,
+  traceTimeoutMs: 5_000,
 
   // Scheduler.
   /** Requests waiting for one version, beyond those running. */

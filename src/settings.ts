@@ -30,6 +30,10 @@ export interface Settings {
   maxSandboxes: number
   /** Memory of the machine that is to stay available. */
   memoryReserveMiB: number
+  /** The URL that traces are sent to; null: none are. */
+  otlp: string | null
+  /** Share of the invocations without a trace of their caller's that begin one. */
+  traceRatio: number
   /** Whether a new data directory gets the functions of examples/. */
   examples: boolean
   /** Services that functions may name. */
@@ -52,6 +56,12 @@ export const settingFlags = {
     env: 'HOSTEL_MEMORY_RESERVE',
     default: '5%',
     help: "the machine's memory that stays available: below it idle sandboxes are ended, then spares, then new ones refused; 512MiB or a share",
+  },
+  otlp: { env: 'HOSTEL_OTLP', default: '', help: 'collector of OpenTelemetry traces, such as http://127.0.0.1:4318 (OTLP over HTTP, in JSON)' },
+  'trace-ratio': {
+    env: 'HOSTEL_TRACE_RATIO',
+    default: '0.01',
+    help: 'share of calls that begin a trace, 0 to 1; those of a caller that traces follow its decision',
   },
   'max-sandboxes': { env: 'HOSTEL_MAX_SANDBOXES', default: '1000', help: 'sandboxes at once, spares included' },
   examples: { env: 'HOSTEL_EXAMPLES', default: 'no', help: 'deploy the functions of examples/ into a new data directory: yes or no' },
@@ -91,6 +101,8 @@ export function parseSettings(args: string[], environment: NodeJS.ProcessEnv): S
     domain: parseDomain(get('domain')),
     keepWarmMs: parseDurationMs('--keep-warm', get('keep-warm')),
     memoryBudgetMiB: parseShareMiB('--memory', get('memory')),
+    otlp: parseOtlp(get('otlp')),
+    traceRatio: parseRatio(get('trace-ratio')),
     memoryReserveMiB: parseShareMiB('--memory-reserve', get('memory-reserve')),
     maxSandboxes: parseInteger('--max-sandboxes', get('max-sandboxes'), 1, limits.sandboxSlots),
     examples: parseYesNo('--examples', get('examples')),
@@ -129,6 +141,22 @@ function parseShareMiB(what: string, text: string): number {
   const share = /^(\d{1,2}|100)%$/.exec(text)
   if (share) return Math.floor((totalmem() / 1_048_576) * (Number(share[1]) / 100))
   return parseMemoryMiB(what, text)
+}
+
+function parseOtlp(text: string): string | null {
+  if (text === '') return null
+  const url = URL.parse(text)
+  if (!url || !/^https?:$/.test(url.protocol))
+    throw new HostelError('invalid_input', `--otlp takes an http or https URL such as http://127.0.0.1:4318; got "${text}"`)
+  // As OpenTelemetry has it: the path of a signal follows the collector's own.
+  if (!url.pathname.endsWith('/v1/traces')) url.pathname = `${url.pathname.replace(/\/$/, '')}/v1/traces`
+  return url.href
+}
+
+function parseRatio(text: string): number {
+  const value = /^\d*\.?\d+$/.test(text) ? Number(text) : Number.NaN
+  if (!(value >= 0 && value <= 1)) throw new HostelError('invalid_input', `--trace-ratio takes a number from 0 to 1; got "${text}"`)
+  return value
 }
 
 function parseDomain(text: string): string {

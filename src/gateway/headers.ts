@@ -12,6 +12,8 @@ export interface RequestFields {
   contentLength: number | null
   contentType: string | null
   serviceWorker: boolean
+  /** As it was sent; null when it is missing or there is more than one, which tells nothing. */
+  traceparent: string | null
   /** `Sec-WebSocket-Key`, if there is just one. */
   webSocketKey: string | null
   webSocketVersion: string | null
@@ -40,11 +42,13 @@ export function readRequestFields(raw: string[]): RequestFields {
     contentLength: null,
     contentType: null,
     serviceWorker: false,
+    traceparent: null,
     webSocketKey: null,
     webSocketVersion: null,
   }
   const { headers } = fields
   let hosts = 0
+  let traceparents = 0
   let connection = ''
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i]!.toLowerCase()
@@ -69,6 +73,10 @@ export function readRequestFields(raw: string[]): RequestFields {
         break
       case 'connection':
         connection += `,${value}`
+        break
+      case 'traceparent':
+        traceparents++
+        fields.traceparent = traceparents === 1 ? value : null
         break
       case 'service-worker':
         fields.serviceWorker = true

@@ -85,6 +85,7 @@ export function createEdge(options: EdgeOptions): Edge {
       hasBody: isUpgrade || fields.hasBody,
     }
     if (isUpgrade) call.upgrade = 'websocket'
+    if (fields.traceparent !== null) call.traceparent = fields.traceparent
     return { call, fields, cookieHost: address.prefix === null ? address.hostname : null, bodyMaxBytes }
   }
 

@@ -8,6 +8,9 @@ import type { InvocationRecord, RoutedVersion } from '../functions/types.ts'
 import type { Exchange, ExchangeSink } from '../sandbox/exchange.ts'
 import type { FlatHeaders, GuestError } from '../sandbox/protocol.ts'
 import type { AcquireOptions, Lease, Scheduler } from '../scheduler/types.ts'
+import type { Tracer } from '../telemetry/tracer.ts'
+import { formatTraceparent, parseTraceparent } from '../telemetry/trace-context.ts'
+import type { Trace } from '../telemetry/trace-context.ts'
 import { detailOf } from './explain.ts'
 
 /** What is asked of a function. */
@@ -24,6 +27,8 @@ export interface Call {
   /** The body is itself the event for an event handler. */
   isEvent: boolean
   hasBody: boolean
+  /** As the client sent it, unchecked. */
+  traceparent?: string
   /** The client asks to turn its connection into another protocol's. There is a body then: what the client sends from there on. */
   upgrade?: 'websocket'
 }
@@ -52,6 +57,8 @@ export interface InvocationServices {
   record(record: InvocationRecord): void
   /** Called when an invocation begins and when it is over. */
   count(change: 1 | -1): void
+  /** Where invocations are traced. */
+  tracer?: Tracer
   /** Why no new invocation may begin, if so. */
   refusal(): HostelError | null
 }
@@ -68,6 +75,8 @@ export class Invocation implements ExchangeSink, AcquireOptions {
   readonly startedAt = performance.now()
   deadlineAtMs: number
   deadline: NodeJS.Timeout
+  readonly trace: Trace | null
+  admittedAt = 0
   acquiredAt = 0
   answeredAt = 0
   lease: Lease | null = null
@@ -91,6 +100,7 @@ export class Invocation implements ExchangeSink, AcquireOptions {
     this.call = call
     this.caller = caller
     this.deadlineAtMs = this.startedAtMs + call.version.timeoutMs
+    this.trace = services.tracer?.begin(call.traceparent) ?? null
     this.deadline = setTimeout(expire, call.version.timeoutMs, this)
   }
 
@@ -207,8 +217,12 @@ export function invoke(services: InvocationServices, call: Call, caller: Caller)
   services.count(1)
   caller.begun(invocation)
   const refusal = admit(services)
-  if (refusal) fail(invocation, refusal)
-  else acquire(invocation)
+  if (refusal) {
+    fail(invocation, refusal)
+    return
+  }
+  invocation.admittedAt = performance.now()
+  acquire(invocation)
 }
 
 /** Whether an invocation may begin at all. Its function's own bounds are applied by the scheduler, in `acquire`. */
@@ -246,9 +260,14 @@ function forward(invocation: Invocation, lease: Lease): void {
     invocation.settled()
     return
   }
+  const { trace } = invocation
+  const traceparent = trace ? formatTraceparent(trace) : call.traceparent
+  // What the function calls continues the trace below this invocation.
+  if (trace) setHeader(call.headers, 'traceparent', traceparent!)
   const meta = {
     id: call.id,
     deadlineMs: Math.max(1, invocation.deadlineAtMs - Date.now()),
+    ...(traceparent !== undefined && parseTraceparent(traceparent) && { traceparent }),
     ...(call.isEvent && { event: true as const }),
     ...(call.upgrade && { upgrade: call.upgrade }),
   }
@@ -289,10 +308,16 @@ function endAnswer(invocation: Invocation): void {
 
 /** All is over: the record is written, what is held is let go. */
 function settle(invocation: Invocation): void {
-  invocation.services.record(recordOf(invocation))
+  const record = recordOf(invocation)
+  invocation.services.record(record)
   // Beside what the function wrote itself, where its owner looks first.
   if (invocation.outcome !== 'ok' && invocation.exchange) invocation.lease!.note(`${invocation.outcome}: ${String(invocation.detail!['explanation'])}`)
+  const { trace } = invocation
+  const settledAt = trace ? performance.now() : 0
   release(invocation)
+  if (!trace) return
+  const { startedAt, admittedAt, acquiredAt, answeredAt } = invocation
+  invocation.services.tracer!.end({ trace, record, steps: { startedAt, admittedAt, acquiredAt, answeredAt, settledAt, releasedAt: performance.now() } })
 }
 
 function release(invocation: Invocation): void {
@@ -324,6 +349,16 @@ function recordOf(invocation: Invocation): InvocationRecord {
     responseBytes: invocation.responseBytes,
     detail: invocation.detail,
   }
+}
+
+/** Replaces a field, or adds it. */
+function setHeader(headers: FlatHeaders, name: string, value: string): void {
+  for (let at = 0; at < headers.length; at += 2) {
+    if (headers[at] !== name) continue
+    headers[at + 1] = value
+    return
+  }
+  headers.push(name, value)
 }
 
 /** Microseconds are the finest that means anything. */

@@ -89,6 +89,8 @@ async function main(): Promise<number> {
     egressAllow: settings.egressAllow,
     egressDns: settings.egressDns,
     memoryReserveMiB: settings.memoryReserveMiB,
+    otlp: settings.otlp,
+    traceRatio: settings.traceRatio,
     runtimes: [...runtimes.values()].map(({ name, version, digest, entryFiles }) => ({ name, version, digest, entryFiles })),
   }
   const rootDir = join(instance.runDir, 'root')

@@ -110,6 +110,9 @@ export interface ChildSettings {
   egressDns: string[]
   /** Memory of the machine that is to stay available. */
   memoryReserveMiB: number
+  /** Where traces go; null: nowhere. And what share of invocations begins one. */
+  otlp: string | null
+  traceRatio: number
   /** Control only: the administrator's token in clear, of which it stores the hash. */
   adminToken?: string
 }

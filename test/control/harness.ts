@@ -143,6 +143,8 @@ function defaults(dataDir: string, port: number): ChildSettings {
     egressAllow: [],
     egressDns: [],
     memoryReserveMiB: 256,
+    otlp: null,
+    traceRatio: 0,
     adminToken: ADMIN_TOKEN,
   }
 }

@@ -12,6 +12,8 @@ const placeholders: Partial<Record<keyof typeof settingFlags, string>> = {
   'keep-warm': 'time',
   memory: 'size',
   'memory-reserve': 'size',
+  otlp: 'url',
+  'trace-ratio': 'ratio',
   'max-sandboxes': 'count',
   examples: 'yes|no',
   service: 'mapping',
