@@ -160,6 +160,8 @@ describe('hostel dev', () => {
       await shows(/error +RangeError: too far\n[\s\S]*\(live\/index\.ts:4:11\)/)
       // What no deploy takes along starts none; a directory that comes does.
       write(directory.path, { 'live/node_modules/x/index.js': '', 'live/.index.ts.swp': '' })
+      await new Promise((resolve) => setTimeout(resolve, 500))
+      assert.doesNotMatch(output, /version 5/)
       write(directory.path, { 'live/lib/a.ts': 'export const a = 1\n' })
       await shows(/live is live as version 5\./)
       writeFileSync(join(directory.path, 'live/lib/a.ts'), 'export const a = 2\n')
@@ -167,9 +169,7 @@ describe('hostel dev', () => {
     } finally {
       stop()
     }
-    const { signal, stderr } = await ended
-    assert.equal(signal, 'SIGINT')
-    assert.doesNotMatch(stderr, /version 7/)
+    assert.equal((await ended).signal, 'SIGINT')
   })
 
   it('takes up changes of hostel.yaml, and says what is wrong in it', async () => {
