@@ -14,10 +14,10 @@ def main():
     sys.dont_write_bytecode = True
     if HERE not in sys.path:  # `python3 -I` leaves it out
         sys.path.insert(0, HERE)
-    from hostel_shim import serve
+    from hostel_shim import python, serve
     # What lies beside the shim is no business of the function's.
     sys.path.remove(HERE)
-    serve.run(os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else '/code')
+    serve.run(os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else '/code', 'python3', python.version, python.make_runner)
 
 
 # The guard is for multiprocessing's "spawn", which imports the main module again.

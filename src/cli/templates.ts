@@ -2,6 +2,8 @@
 
 interface Template {
   file: string
+  /** Set where the file is to be executed. */
+  mode?: number
   text: (name: string) => string
 }
 
@@ -31,6 +33,18 @@ def handler(event, context):
     name = parameters.get("name", "world")
     print(f"hello for {name}")
     return {"message": f"{os.environ.get('GREETING', 'Hello')}, {name}!"}
+`,
+  },
+  exec: {
+    file: 'handler.sh',
+    mode: 0o755,
+    text: (name) => `#!/bin/sh
+# hostel deploy, then: hostel invoke ${name} --path '/?name=Ada'
+# Runs once for each request: variables and standard input in, standard output out, standard error into the log.
+
+name=$(echo "$QUERY_STRING" | tr '&' '\\n' | sed -n 's/^name=//p')
+echo "$REQUEST_METHOD for \${name:-world}" >&2
+echo "\${GREETING:-Hello}, \${name:-world}!"
 `,
   },
 }

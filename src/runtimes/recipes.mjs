@@ -80,6 +80,30 @@ export const init = ['/usr/bin/tini', '--']
 /** Boot environment of every runtime. HOME is the only writable place; the shim sets the rest at specialisation. */
 const baseEnv = { PATH: '/usr/local/bin:/usr/bin:/bin', HOME: '/tmp', LANG: 'C.UTF-8', TZ: 'UTC', SSL_CERT_FILE: '/etc/ssl/certs/ca-certificates.crt' }
 
+/** What of Debian's Python nobody needs at run time. */
+const pythonExclude = [
+  './usr/lib/python3*/test',
+  './usr/lib/python3*/pydoc_data',
+  './usr/bin/py3*',
+  './usr/bin/pdb3*',
+  './usr/bin/pygettext3*',
+  './usr/bin/pydoc3*',
+  './usr/share/python3',
+]
+/** Without a source's time and size to compare, an import need not look at the source. */
+const compilePythonLibrary = [
+  '/usr/bin/python3',
+  '-I',
+  '-m',
+  'compileall',
+  '-q',
+  '--invalidation-mode',
+  'unchecked-hash',
+  '-x',
+  'lib2to3/tests',
+  '/usr/lib/python3',
+  '/usr/lib/{python}',
+]
 const compilePythonShim = ['/usr/bin/python3', '-I', '-m', 'compileall', '-q', '--invalidation-mode', 'checked-hash', '/hostel']
 
 /** @type {Recipe[]} */
@@ -121,31 +145,8 @@ export const recipes = [
     packages: ['python3', 'python3-pip-whl', 'libstdc++6', 'libgomp1'],
     nodeBinary: false,
     npm: null,
-    exclude: [
-      './usr/lib/python3*/test',
-      './usr/lib/python3*/pydoc_data',
-      './usr/bin/py3*',
-      './usr/bin/pdb3*',
-      './usr/bin/pygettext3*',
-      './usr/bin/pydoc3*',
-      './usr/share/python3',
-    ],
-    // Without a source's time and size to compare, an import need not look at the source.
-    finish: [
-      [
-        '/usr/bin/python3',
-        '-I',
-        '-m',
-        'compileall',
-        '-q',
-        '--invalidation-mode',
-        'unchecked-hash',
-        '-x',
-        'lib2to3/tests',
-        '/usr/lib/python3',
-        '/usr/lib/{python}',
-      ],
-    ],
+    exclude: pythonExclude,
+    finish: [compilePythonLibrary],
     compileShim: compilePythonShim,
     versionCommand: ['/usr/bin/python3', '-I', '-c', 'import platform; print(platform.python_version())'],
     manifest: {
@@ -153,6 +154,25 @@ export const recipes = [
       command: ['/usr/bin/python3', '-I', '-B', '/hostel/shim.py'],
       shimDir: 'guest/python',
       entryFiles: ['main.py', 'handler.py', 'app.py', 'index.py', 'function.py', 'lambda_function.py'],
+      env: baseEnv,
+      heapFlags: null,
+    },
+  },
+  {
+    // Programs and scripts, one process a request. Its shim is written in Python and shares that one's half of the protocol.
+    name: 'exec',
+    packages: ['python3', 'bash', 'curl', 'jq'],
+    nodeBinary: false,
+    npm: null,
+    exclude: pythonExclude,
+    finish: [compilePythonLibrary],
+    compileShim: compilePythonShim,
+    // What a program has to fit is the C library.
+    versionCommand: ['/usr/bin/python3', '-I', '-c', 'import os; print(os.confstr("CS_GNU_LIBC_VERSION").split()[-1])'],
+    manifest: {
+      command: ['/usr/bin/python3', '-I', '-B', '/hostel/exec.py'],
+      shimDir: 'guest/python',
+      entryFiles: ['handler.sh', 'main.sh', 'handler', 'main'],
       env: baseEnv,
       heapFlags: null,
     },

@@ -25,7 +25,7 @@ class Asgi(Tasks):
 
     async def _serve(self, request, context):
         try:
-            refused = refusal(request, 'ASGI')
+            refused = refusal(request, 'an ASGI app')
             if refused:
                 return self._host.refuse(request, *refused)
             exchange = _Exchange(self._loop, request)

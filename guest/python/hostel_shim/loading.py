@@ -16,13 +16,18 @@ class InitError(Exception):
     """The version's configuration does not fit its code."""
 
 
-def load(root, spec):
-    """(its name, the handler). Whatever the user's module raises comes through, SystemExit too."""
+def enter(root, spec):
+    """The version's environment and directory."""
     os.environ.update(spec['env'], HOSTEL_TENANT=spec['tenant'], HOSTEL_FUNCTION=spec['function'],
                       HOSTEL_VERSION=str(spec['version']), HOSTEL_MEMORY_MIB=str(spec['memoryMiB']))
     if 'TZ' in spec['env']:
         time.tzset()
     os.chdir(root)
+
+
+def load(root, spec):
+    """(its name, the handler). Whatever the user's module raises comes through, SystemExit too."""
+    enter(root, spec)
     sys.path.insert(0, root)
     file, export = _locate(root, spec['handler'])
     sys.argv[:] = [file]

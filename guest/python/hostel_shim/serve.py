@@ -6,56 +6,39 @@ event loop in the main thread.
 """
 import json
 import os
-import sys
 import threading
 from struct import error as StructError
 
 from . import wire as w
-from .loading import InitError, is_async, kind_of, load
+from .loading import InitError
 from .logs import ERROR, Logs
 from .request import EVENT_MAX_BYTES, Request, encode_json, error_payload
 from .wire import Fault, Wire, die, frame
-from .workers import Workers
-
-RUNTIME = 'python3'
 
 _parse = json.JSONDecoder().decode
 
 
-def run(root):
-    host = Host(root)
+def run(root, runtime, version, make_runner):
+    """Serves for ever. `make_runner(host, root, spec)` loads the function; what it raises fails the start."""
+    host = Host(root, runtime, version)
     spec = host.read()
     host.logs.install()
     threading.excepthook = host.log_thread_error
     threading.Thread(target=host.read, name='hostel-reader', daemon=True).start()
     try:
-        runner = _runner(host, *load(root, spec), spec)
+        runner = make_runner(host, root, spec)
     except BaseException as error:
         host.fail_init(error)
     host.specialised(runner)
     runner.run()
 
 
-def _runner(host, export, handler, spec):
-    """What serves the requests. Each is imported only where it is needed."""
-    kind = kind_of(export, handler)
-    if kind == 'asgi':
-        from .asgi import Asgi
-        return Asgi(host, handler, spec)
-    if kind == 'wsgi':
-        from .wsgi import Wsgi
-        return Wsgi(host, handler, spec)
-    if is_async(handler):
-        from .tasks import Tasks
-        return Tasks(host, handler, spec)
-    return Workers(host, handler, spec)
-
-
 class Host:
     """The host as the shim sees it: the stream, the requests in hand, and what each frame does."""
 
-    def __init__(self, root):
+    def __init__(self, root, runtime, version):
         self.root = root
+        self._ready = {'protocol': 1, 'runtime': runtime, 'runtimeVersion': version}
         self.wire = Wire()
         # Stream → Request, for those not settled.
         self.requests = {}
@@ -135,12 +118,11 @@ class Host:
             raise Fault('a second HELLO')
         if message.get('protocol') != 1:
             raise Fault(f'protocol {message.get("protocol")} is not spoken here, only 1')
-        version = '.'.join(map(str, sys.version_info[:3]))
         with self.wire.lock:  # no log line gets in front of READY
             # A new host counts its requests from 1 again.
             self._last_stream = 0
             self.wire.greeted = True
-            self._send(w.READY, {'protocol': 1, 'runtime': RUNTIME, 'runtimeVersion': version})
+            self._send(w.READY, self._ready)
 
     def refuse(self, request, status, text):
         """An answer of the shim's own: the request is no event for a handler."""

@@ -32,9 +32,9 @@ class Target:
 def refusal(request, kind):
     """Why this request is none for an app, or None."""
     if request.meta.get('event'):
-        return 400, f'this function answers HTTP requests (it is a {kind} app), not events'
+        return 400, f'this function answers HTTP requests (it is {kind}), not events'
     if request.meta.get('upgrade'):
-        return 501, f'this function is a {kind} app, and those get no WebSockets here'
+        return 501, f'this function is {kind}, and gets no WebSockets'
     return None
 
 

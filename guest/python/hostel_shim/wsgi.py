@@ -16,7 +16,7 @@ class Wsgi(Workers):
     def _serve(self, request):
         current.set(request)
         try:
-            refused = refusal(request, 'WSGI')
+            refused = refusal(request, 'a WSGI app')
             if refused:
                 return self._host.refuse(request, *refused)
             context = Context(request, self._spec)

@@ -30,7 +30,7 @@ export const command = () =>
       mkdirSync(directory, { recursive: true })
       try {
         // One file a template, made exclusively: either it is new or nothing happens.
-        writeFileSync(join(directory, template.file), template.text(name), { flag: 'wx' })
+        writeFileSync(join(directory, template.file), template.text(name), { flag: 'wx', mode: template.mode ?? 0o644 })
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
         throw new CliFailure('failure', `${join(dir, template.file)} is there already`, {

@@ -12,7 +12,7 @@ forEachRuntime('cancellation', (runtime) => {
     await host.request().answer()
     call.cancel('deadline')
     assert.equal((await call.failure()).kind, 'handler')
-    assert.deepEqual(host.linesOf(call), ['stdout saw the cancellation'])
+    assert.deepEqual(host.linesOf(call), [`${runtime.prints} saw the cancellation`])
   })
 
   test('a cancelled answer that waits for credit settles', async () => {

@@ -23,14 +23,14 @@ forEachRuntime('logs', (runtime) => {
     await using host = await started(runtime)
     const call = host.request({ url: '/partial' })
     await call.answer()
-    assert.deepEqual(host.linesOf(call), ['stdout no line break'])
+    assert.deepEqual(host.linesOf(call), [`${runtime.prints} no line break`])
   })
 
   test('unfinished lines of several requests at once are not mixed', async () => {
     await using host = await started(runtime)
     const calls = Array.from({ length: 10 }, () => host.request({ url: '/partial' }))
     await Promise.all(calls.map((call) => call.answer()))
-    for (const call of calls) assert.deepEqual(host.linesOf(call), ['stdout no line break'])
+    for (const call of calls) assert.deepEqual(host.linesOf(call), [`${runtime.prints} no line break`])
   })
 
   test('a long line is cut between two characters and marked, and the next is whole', async () => {

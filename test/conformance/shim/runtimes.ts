@@ -37,7 +37,10 @@ export interface ShimRuntime {
   contract: Contract
   /** File of a fixture and the line in it that fails, as INIT_FAILED and RESPONSE_ERROR should tell them. */
   failing: { syntax: Place; throws: Place; handlerThrows: Place }
-  spawn(): SpawnedShim
+  /** Where what a program prints goes: the level of its lines. */
+  prints: 'stdout' | 'stderr'
+  /** With the runtime's fixtures as its code, or another directory. */
+  spawn(codeDir?: string): SpawnedShim
 }
 
 export interface Place {
@@ -67,7 +70,8 @@ function python(name: string, actions: string, capabilities: Capability[], handl
       throws: { file: 'broken_throws.py', line: 5 },
       handlerThrows: { file: `${actions}.py`, line: handlerThrows },
     },
-    spawn: () => spawnInRootfs('python3', 'python'),
+    prints: 'stdout',
+    spawn: (codeDir) => spawnInRootfs('python3', 'python', codeDir),
   }
 }
 
@@ -77,7 +81,20 @@ const node: ShimRuntime = {
   contract: 'event',
   handler: (fixture) => `${fixture === 'streams' ? 'fetch' : fixture}.mjs`,
   failing: { syntax: { file: 'broken_syntax.mjs', line: 4 }, throws: { file: 'broken_throws.mjs', line: 5 }, handlerThrows: { file: 'actions.mjs', line: 8 } },
-  spawn: () => spawnInRootfs('nodejs24', 'node'),
+  prints: 'stdout',
+  spawn: (codeDir) => spawnInRootfs('nodejs24', 'node', codeDir),
+}
+
+const nowhere = { file: '', line: 0 }
+
+const exec: ShimRuntime = {
+  name: 'exec',
+  capabilities: new Set<Capability>(['fetch', 'streams', 'computes']),
+  contract: 'fetch',
+  handler: (fixture) => (['actions', 'streams', 'fetch'].includes(fixture) ? 'actions.sh' : `${fixture}.sh`),
+  failing: { syntax: nowhere, throws: nowhere, handlerThrows: nowhere },
+  prints: 'stderr',
+  spawn: (codeDir) => spawnInRootfs('exec', 'exec', codeDir),
 }
 
 /** The runtimes whose shims are there. */
@@ -87,6 +104,7 @@ export const runtimes: ShimRuntime[] = [
   python('python3 with ASGI', 'web_asgi', ['streams'], 26, 'fetch'),
   python('python3 with WSGI', 'web_wsgi', ['streams', 'computes'], 17, 'fetch'),
   node,
+  exec,
 ].filter((runtime) => runtime !== node || existsSync(join(APP_DIR, 'guest/node/shim.mjs')))
 
 interface RuntimeManifest {
@@ -96,26 +114,17 @@ interface RuntimeManifest {
   env: Record<string, string>
 }
 
-function spawnInRootfs(runtime: string, fixtures: string): SpawnedShim {
+function spawnInRootfs(runtime: string, fixtures: string, codeDir = join(import.meta.dirname, 'fixtures', fixtures)): SpawnedShim {
   const dir = join(RUNTIMES_DIR, runtime)
   if (!existsSync(join(dir, 'runtime.json'))) throw new Error(`the runtime ${runtime} has not been built; run \`npm run setup\` as root`)
   const manifest = JSON.parse(readFileSync(join(dir, 'runtime.json'), 'utf8')) as RuntimeManifest
   const rootfs = join(dir, manifest.rootfs)
-  // The mounts are in a namespace of their own and go with the process.
-  const script = 'set -e; mount --bind "$1" "$3/hostel"; mount --bind "$2" "$3/code"; rootfs="$3"; shift 3; exec chroot "$rootfs" "$@"'
-  const args = [
-    '--mount',
-    '--propagation',
-    'private',
-    'sh',
-    '-c',
-    script,
-    'sh',
-    join(APP_DIR, manifest.shimDir),
-    join(import.meta.dirname, 'fixtures', fixtures),
-    rootfs,
-    ...manifest.command,
-  ]
+  // The mounts are in a namespace of their own and go with the process. What a fixture writes must not stay in the build.
+  const script = `set -e
+    mount --bind "$1" "$3/hostel"; mount --bind "$2" "$3/code"; mount -t tmpfs tmpfs "$3/tmp"; mount -t tmpfs -o mode=755 tmpfs "$3/dev"
+    for device in null zero urandom; do touch "$3/dev/$device"; mount --bind "/dev/$device" "$3/dev/$device"; done
+    rootfs="$3"; shift 3; exec chroot "$rootfs" "$@"`
+  const args = ['--mount', '--propagation', 'private', 'sh', '-c', script, 'sh', join(APP_DIR, manifest.shimDir), codeDir, rootfs, ...manifest.command]
   // 'pipe' makes a pair of Unix stream sockets, as the keeper does.
   const child = spawn('unshare', args, {
     env: { ...manifest.env, PATH: `${manifest.env['PATH'] ?? ''}:/usr/sbin:/sbin` },

@@ -22,7 +22,7 @@ forEachRuntime('start', (runtime) => {
     const ready = await host.hello()
     assert.equal(ready.protocol, 1)
     assert.equal(ready.runtime, runtime.name.split(' ')[0])
-    assert.match(ready.runtimeVersion, /^\d+\.\d+\.\d+$/)
+    assert.match(ready.runtimeVersion, /^\d+(\.\d+){1,2}$/)
   })
 
   test('a spare answers PING', async () => {

@@ -32,7 +32,7 @@ forEachRuntime(
       await using host = await started(runtime, 'streams')
       const call = host.request({ url: '/stream_throw' })
       const error = await call.failure()
-      assert.equal(error.message, 'on purpose')
+      if (runtime.capabilities.has('errors')) assert.equal(error.message, 'on purpose')
       assert.equal(call.status, 200)
       assert.equal(Buffer.concat(call.chunks).toString(), 'begun')
     })
@@ -105,7 +105,7 @@ forEachRuntime(
       await host.request().answer()
       call.cancel()
       await call.failure()
-      assert.deepEqual(host.linesOf(call), ['stdout saw the cancellation'])
+      assert.deepEqual(host.linesOf(call), [`${runtime.prints} saw the cancellation`])
     })
 
     test('an answer ends before what waitUntil was given, and settles after it', async () => {

@@ -1,0 +1,1 @@
+"""The parts of the shim of programs; exec.py starts it."""
