@@ -9,15 +9,19 @@ import { createLookup } from './egress/lookup.ts'
 import { HostelError } from './errors.ts'
 import { hostRulesOf } from './gateway/address.ts'
 import type { HostRules } from './gateway/address.ts'
+import { createAccessLog } from './gateway/access-log.ts'
+import { clientAddressOf, trustedProxiesOf } from './gateway/client.ts'
 import { createControlLink } from './gateway/control-link.ts'
 import { createHealth } from './gateway/health.ts'
 import { createInFlight } from './gateway/in-flight.ts'
+import { createRateLimiter } from './gateway/rate-limit.ts'
 import { createRoutingTable } from './gateway/routes.ts'
 import { createEdge } from './gateway/server.ts'
+import { createTlsListener } from './gateway/tls.ts'
 import { newInvocationId } from './invocations/ids.ts'
 import { createReports } from './invocations/reports.ts'
 import type { InvocationRecord } from './functions/types.ts'
-import type { ChildSettings, FromKeeper } from './keeper/messages.ts'
+import type { CertificatePair, ChildSettings, EdgeSettings, FromKeeper } from './keeper/messages.ts'
 import { limits } from './limits.ts'
 import { createKeeperClient } from './scheduler/keeper.ts'
 import { createScheduler } from './scheduler/scheduler.ts'
@@ -31,6 +35,9 @@ import { createTracer } from './telemetry/tracer.ts'
 
 /** Where the keeper leaves the listening socket. */
 const LISTENING_FD = 4
+/** And those for TLS and for the access log, where there are any. */
+const TLS_FD = 5
+const ACCESS_LOG_FD = 6
 /** Of the time for a stop: kept back for ending sandboxes and handing over the last records. */
 const STOP_RESERVE = 0.3
 
@@ -41,6 +48,7 @@ let gateway: ReturnType<typeof start> | undefined
 process.on('message', (message: FromKeeper, handle: unknown) => {
   if (keeper.receive(message, handle)) return
   if (message.type === 'start') gateway = start(message.settings)
+  else if (message.type === 'certificates') gateway?.useCertificates(message.pairs)
   else if (message.type === 'link' && handle instanceof Socket) gateway?.attach(handle)
   else if (message.type === 'stop') void gateway?.stop(message.withinMs).finally(() => process.exit(0))
 })
@@ -49,7 +57,14 @@ process.on('SIGTERM', () => {})
 process.on('SIGINT', () => {})
 process.on('disconnect', () => process.exit(1))
 
-function start(settings: ChildSettings): { attach(socket: Socket): void; stop(withinMs: number): Promise<void> } {
+interface Gateway {
+  attach(socket: Socket): void
+  useCertificates(pairs: CertificatePair[]): void
+  stop(withinMs: number): Promise<void>
+}
+
+function start(settings: ChildSettings): Gateway {
+  const { tlsAddress, trustedProxies, clientRequestsPerSecond, accessLog: accessLogFormat } = settings.edge ?? noEdge
   let draining = false
   const inFlight = createInFlight()
 
@@ -66,7 +81,7 @@ function start(settings: ChildSettings): { attach(socket: Socket): void; stop(wi
 
   // The ways out of sandboxes, where a version has any.
   const egress = createEgressDoors({
-    guard: createGuard(settings.egressAllow, [settings.apiAddress, settings.gatewayAddress].map(portOf)),
+    guard: createGuard(settings.egressAllow, [settings.apiAddress, settings.gatewayAddress, ...(tlsAddress === null ? [] : [tlsAddress])].map(portOf)),
     lookup: createLookup(settings.egressDns),
     services: settings.services,
     record(record) {
@@ -112,23 +127,48 @@ function start(settings: ChildSettings): { attach(socket: Socket): void; stop(wi
     refusal: () => (draining ? new HostelError('shutting_down', undefined, { retryAfterSeconds: 1 }) : null),
   }
   const health = createHealth({ table, scheduler, isDraining: () => draining })
-  const edge = createEdge({ table, services, logger, health, hostRules: (server) => hostRules(server, settings), isDraining: () => draining })
+  const proxies = trustedProxiesOf(trustedProxies)
+  const accessLog =
+    accessLogFormat === null ? null : createAccessLog(ACCESS_LOG_FD, accessLogFormat, (req, connection) => clientAddressOf(req, connection, proxies))
+  const edge = createEdge({
+    table,
+    services,
+    logger,
+    health,
+    proxies,
+    clientLimiter: clientRequestsPerSecond === null ? null : createRateLimiter(clientRequestsPerSecond, limits.rateLimitClientsMax),
+    accessLog,
+    hostRules: (server) => hostRules(server, settings),
+    isDraining: () => draining,
+  })
+  const tls = tlsAddress === null ? null : createTlsListener(edge, logger)
 
   // Until the table is there, the kernel keeps connections waiting.
   void control.firstTable(limits.firstRoutesTimeoutMs).then(() => {
-    if (!draining) edge.server.listen({ fd: LISTENING_FD }, () => process.send!({ type: 'ready' }))
+    if (draining) return
+    tls?.server.listen({ fd: TLS_FD })
+    edge.server.listen({ fd: LISTENING_FD }, () => process.send!({ type: 'ready' }))
   })
 
   return {
     attach: control.attach,
+    useCertificates(pairs) {
+      try {
+        tls?.replace(pairs)
+      } catch (error) {
+        logger.error({ err: error }, 'certificates that cannot be used; those from before stay')
+      }
+    },
     async stop(withinMs) {
       const until = Date.now() + withinMs
       draining = true
+      tls?.server.close()
       edge.drain()
       await inFlight.drained(withinMs * (1 - STOP_RESERVE))
       edge.end()
       await scheduler.stop(Math.max(0, until - Date.now()))
       void tracer?.flush()
+      await accessLog?.flush()
       await reports.flush(Math.max(0, until - Date.now()))
     },
   }
@@ -136,8 +176,11 @@ function start(settings: ChildSettings): { attach(socket: Socket): void; stop(wi
 
 function hostRules(server: Server, settings: ChildSettings): HostRules {
   const named = URL.parse(settings.gatewayAddress.includes('://') ? settings.gatewayAddress : `http://${settings.gatewayAddress}`)
-  return hostRulesOf(settings.domain, [(server.address() as AddressInfo).address, ...(named ? [named.hostname] : [])])
+  const secure = URL.parse(`https://${settings.edge?.tlsAddress ?? ''}`)
+  return hostRulesOf(settings.domain, [(server.address() as AddressInfo).address, ...[named, secure].flatMap((url) => (url ? [url.hostname] : []))])
 }
+
+const noEdge: EdgeSettings = { tlsAddress: null, trustedProxies: [], clientRequestsPerSecond: null, accessLog: null }
 
 function portOf(address: string): number {
   return Number(address.slice(address.lastIndexOf(':') + 1))

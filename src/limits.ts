@@ -42,6 +42,17 @@ export const limits = {
   connectionIdleTimeoutMs: 75_000,
   /** How long the rest of a request body is read and thrown away after an early answer, so that the client can read that answer. */
   lingerMs: 2_000,
+  /** HTTP/2: streams of one session at once, memory of its queues, and streams that it may reset: so many at once, then so many a second. */
+  http2StreamsMax: 100,
+  http2SessionMaxMiB: 10,
+  http2ResetsBurst: 200,
+  http2ResetsPerSecond: 20,
+  /** From a connection to the end of its TLS handshake. */
+  tlsHandshakeTimeoutMs: 10_000,
+  /** Clients whose request rates are kept in mind at once. */
+  rateLimitClientsMax: 100_000,
+  /** Bytes of the access log that wait for a slow disk before lines are dropped. */
+  accessLogBufferBytes: 1 * MiB,
   /** A WebSocket connection over which nothing goes either way is closed after this long; the shims' own pings keep living ones. */
   webSocketIdleTimeoutMs: 300_000,
   /** However busy, a WebSocket connection is closed after this long: it holds a place in a sandbox, which could otherwise never be replaced. */

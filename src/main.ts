@@ -46,9 +46,14 @@ function main(): never {
     )
   }
   return process.execve!(
-    findProgram('tini')!,
+    '/bin/sh',
     [
-      'tini',
+      'sh',
+      '-c',
+      // Nobody between the operator and the keeper may die of the signal that makes it read certificates again.
+      'trap \'\' HUP; exec "$@"',
+      'sh',
+      findProgram('tini')!,
       '-s',
       '-g',
       '--',

@@ -1,4 +1,5 @@
 /** What an operator may set for a server, by flag or environment variable; parsed once, at the edge. */
+import { isIP } from 'node:net'
 import { totalmem } from 'node:os'
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -42,6 +43,15 @@ export interface Settings {
   egressAllow: string[]
   /** Name servers for egress, as `ADDRESS:PORT`; none for the machine's own. */
   egressDns: string[]
+  /** Calls over TLS, if any: where, and the files with certificates (PEM, with their chains) and keys. */
+  tls: { listen: ListenAddress; files: { certificate: string; key: string }[] } | null
+  /** Addresses and networks of proxies whose X-Forwarded fields are believed. */
+  trustedProxies: string[]
+  /** Requests a second that one client's address may make; null for no limit. */
+  clientRequestsPerSecond: number | null
+  /** Absolute path, or `-` for standard output; null for none. */
+  accessLog: string | null
+  accessLogFormat: 'combined' | 'json'
 }
 
 /** Flag → environment variable, default and meaning; `--help` and docs/reference/configuration.md are made from it. */
@@ -80,13 +90,31 @@ export const settingFlags = {
     default: '',
     help: "name servers for functions' egress, ADDRESS[:PORT], separated by commas; none: the machine's own",
   },
+  'gateway-tls': { env: 'HOSTEL_GATEWAY_TLS', default: '', help: 'address for calls to functions over TLS (HTTP/1.1 and HTTP/2)' },
+  'tls-cert': {
+    env: 'HOSTEL_TLS_CERT',
+    default: '',
+    help: 'file with a certificate and its chain (PEM), for the names in it; may be repeated, each with its --tls-key (in the variable: separated by commas)',
+  },
+  'tls-key': { env: 'HOSTEL_TLS_KEY', default: '', help: 'file with the key of the certificate in the same place (PEM)' },
+  'trusted-proxies': {
+    env: 'HOSTEL_TRUSTED_PROXIES',
+    default: '',
+    help: 'proxies whose X-Forwarded-For, -Proto and -Host are believed: ADDRESS or ADDRESS/BITS, separated by commas',
+  },
+  'rate-limit-client': { env: 'HOSTEL_RATE_LIMIT_CLIENT', default: '', help: 'requests a second that one client address may make' },
+  'access-log': { env: 'HOSTEL_ACCESS_LOG', default: '', help: 'file that gets a line for each call over HTTP; - for standard output' },
+  'access-log-format': { env: 'HOSTEL_ACCESS_LOG_FORMAT', default: 'combined', help: 'combined (as Apache and nginx write it) or json' },
 } as const
 
 type Flag = keyof typeof settingFlags
 
+/** Those that may be given more than once. */
+export const repeatedFlags: ReadonlySet<string> = new Set<Flag>(['service', 'tls-cert', 'tls-key'])
+
 /** Flags win over environment variables, those over defaults. @throws HostelError `invalid_input` naming the flag. */
 export function parseSettings(args: string[], environment: NodeJS.ProcessEnv): Settings {
-  const options = Object.fromEntries(Object.keys(settingFlags).map((name) => [name, { type: 'string' as const, multiple: name === 'service' }]))
+  const options = Object.fromEntries(Object.keys(settingFlags).map((name) => [name, { type: 'string' as const, multiple: repeatedFlags.has(name) }]))
   let values: Record<string, string | string[] | undefined>
   try {
     values = parseArgs({ args, options, strict: true }).values as Record<string, string | string[] | undefined>
@@ -109,6 +137,11 @@ export function parseSettings(args: string[], environment: NodeJS.ProcessEnv): S
     services: parseServices(listed(get('service'))),
     egressAllow: listed(get('egress-allow')).map(parseAllowed),
     egressDns: listed(get('egress-dns')).map(parseNameServer),
+    tls: parseTls(get('gateway-tls'), listed(get('tls-cert')), listed(get('tls-key'))),
+    trustedProxies: listed(get('trusted-proxies')).map(parseProxy),
+    clientRequestsPerSecond: get('rate-limit-client') === '' ? null : parseInteger('--rate-limit-client', get('rate-limit-client'), 1, 1_000_000),
+    accessLog: get('access-log') === '' ? null : get('access-log') === '-' ? '-' : resolve(get('access-log')),
+    accessLogFormat: parseLogFormat(get('access-log-format')),
   }
 }
 
@@ -209,4 +242,26 @@ function parseNameServer(text: string): string {
   if (!parseIp(bracketed ?? plain ?? '') || Number(port ?? 53) > 65_535 || Number(port ?? 53) < 1)
     throw new HostelError('invalid_input', `--egress-dns takes addresses of name servers, such as 10.0.0.2 or 127.0.0.1:5353; got "${text}"`)
   return text
+}
+
+function parseTls(address: string, certificates: string[], keys: string[]): Settings['tls'] {
+  if (certificates.length !== keys.length) throw new HostelError('invalid_input', 'each --tls-cert takes a --tls-key')
+  if (address === '' && certificates.length > 0) throw new HostelError('invalid_input', '--tls-cert takes effect with --gateway-tls HOST:PORT')
+  if (address === '') return null
+  if (certificates.length === 0) throw new HostelError('invalid_input', '--gateway-tls takes a --tls-cert and a --tls-key')
+  const files = certificates.map((certificate, index) => ({ certificate: resolve(certificate), key: resolve(keys[index]!) }))
+  return { listen: parseAddress('--gateway-tls', address), files }
+}
+
+function parseProxy(text: string): string {
+  const [address = '', bits] = text.split('/')
+  const version = isIP(address)
+  const isNetwork = version !== 0 && (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 6 ? 128 : 32)))
+  if (!isNetwork) throw new HostelError('invalid_input', `--trusted-proxies takes addresses and networks such as 10.0.0.0/8 or ::1; got "${text}"`)
+  return text
+}
+
+function parseLogFormat(text: string): 'combined' | 'json' {
+  if (text === 'combined' || text === 'json') return text
+  throw new HostelError('invalid_input', `--access-log-format takes combined or json; got "${text}"`)
 }

@@ -149,7 +149,7 @@ export class WebSocket extends EventTarget {
   close(code, reason = '') {
     if (code !== undefined && code !== 1000 && !(code >= 3000 && code <= 4999))
       throw new DOMException(`A WebSocket is closed with 1000 or 3000 to 4999, not ${code}`, 'InvalidAccessError')
-    const text = `${reason}`
+    const text = String(reason)
     if (encoder.encode(text).length > 123) throw new DOMException('The reason has more than 123 bytes', 'SyntaxError')
     if (this.#readyState >= CLOSING) return
     this.#readyState = CLOSING

@@ -34,24 +34,26 @@ function hasNoBody(status: number): boolean {
 }
 
 export class HttpCaller implements Caller {
-  private readonly req: IncomingMessage
-  private readonly res: ServerResponse
-  private readonly connection: Connection
-  private readonly options: HttpCallOptions
-  private invocation!: Invocation
-  private status = 0
+  protected readonly req: IncomingMessage
+  protected readonly res: ServerResponse
+  protected readonly connection: Connection
+  protected readonly options: HttpCallOptions
+  protected invocation!: Invocation
+  /** As sent, or about to be. */
+  status = 0
   /** The answer's head, until it is sent: with the body's first bytes where those come in the same turn. */
   private heldHead: ResponseFields | null = null
   private heldBody: Buffer | null = null
   /** As declared by the function, for an answer with a body. */
   private declaredBytes: number | null = null
-  private sentBytes = 0
+  /** Of the body. */
+  sentBytes = 0
   private bodyless = false
   /** Bytes that wait for the client to read on before the function gets credit for more. */
   private ungrantedBytes = 0
   private awaitsDrain = false
   /** Nothing more is to be sent, or listened to. */
-  private over = false
+  protected over = false
 
   constructor(req: IncomingMessage, res: ServerResponse, connection: Connection, options: HttpCallOptions) {
     this.req = req
@@ -179,8 +181,12 @@ export class HttpCaller implements Caller {
     // 204 can't have a length, 205 can't be without one (RFC 9110, sections 8.6 and 15.3.6).
     if (this.status === 205) headers.push('content-length', '0')
     else if (contentLength !== null && this.status !== 204) headers.push('content-length', String(contentLength))
+    this.sendHead(this.status, headers)
+  }
+
+  protected sendHead(status: number, headers: FlatHeaders): void {
     if (this.options.isDraining()) headers.push('connection', 'close')
-    this.res.writeHead(this.status, headers)
+    this.res.writeHead(status, headers)
   }
 
   private write(chunk: Buffer): void {
@@ -212,19 +218,33 @@ export class HttpCaller implements Caller {
     this.heldHead = null
     this.heldBody = null
     this.status = error.status
+    this.sendProblem(error)
+  }
+
+  protected sendProblem(error: HostelError): void {
     sendProblem(this.res, error, this.options.id, this.options.isDraining())
   }
 
-  private finished(): void {
+  protected finished(): void {
     this.over = true
     this.connection.calls.delete(this)
     this.invocation.delivered(this.status)
+    this.discard()
+  }
+
+  /** What still comes of the request is not wanted. */
+  protected discard(): void {
     discardBody(this.req)
   }
 
   private breakOff(): void {
     this.over = true
     this.connection.calls.delete(this)
+    this.cut()
+  }
+
+  /** Ends the answer so that nobody takes it for whole. */
+  protected cut(): void {
     const { socket } = this.req
     // Before HTTP/1.1 the end of the connection is the end of the answer, so only a reset tells that it is not whole.
     if (this.req.httpVersionMinor === 0 && this.declaredBytes === null) socket.resetAndDestroy()

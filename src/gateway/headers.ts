@@ -2,6 +2,7 @@
 import { HostelError } from '../errors.ts'
 import { limits } from '../limits.ts'
 import type { FlatHeaders } from '../sandbox/protocol.ts'
+import type { ForwardedFields } from './client.ts'
 
 /** What the gateway needs to know of a request's fields; `headers` is what may go on to the function. */
 export interface RequestFields {
@@ -12,11 +13,13 @@ export interface RequestFields {
   contentLength: number | null
   contentType: string | null
   serviceWorker: boolean
-  /** As it was sent; null when it is missing or there is more than one, which tells nothing. */
-  traceparent: string | null
   /** `Sec-WebSocket-Key`, if there is just one. */
   webSocketKey: string | null
   webSocketVersion: string | null
+  /** What proxies in front say; of anybody else it is only a claim. */
+  forwarded: ForwardedFields | null
+  /** As W3C Trace Context has it; null when there is none that is valid. */
+  traceparent: string | null
 }
 
 /** About one connection only, whoever lists them. */
@@ -32,6 +35,10 @@ const hopByHop = new Set([
   'upgrade',
 ])
 
+const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
+const TRACE_FIELDS = new Set(['traceparent', 'tracestate'])
+const COOKIE_FIELD = new Set(['cookie'])
+
 /** @throws HostelError `malformed_request`, `headers_too_large` */
 export function readRequestFields(raw: string[]): RequestFields {
   if (raw.length > limits.requestHeadMaxFields * 2) throw new HostelError('headers_too_large', `more than ${limits.requestHeadMaxFields} header fields`)
@@ -42,14 +49,17 @@ export function readRequestFields(raw: string[]): RequestFields {
     contentLength: null,
     contentType: null,
     serviceWorker: false,
-    traceparent: null,
     webSocketKey: null,
     webSocketVersion: null,
+    forwarded: null,
+    traceparent: null,
   }
   const { headers } = fields
   let hosts = 0
-  let traceparents = 0
+  let traces = 0
+  let cookies = 0
   let connection = ''
+  let authority: string | null = null
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i]!.toLowerCase()
     const value = raw[i + 1]!
@@ -57,6 +67,19 @@ export function readRequestFields(raw: string[]): RequestFields {
       case 'host':
         hosts++
         fields.host = value
+        break
+      case ':authority':
+        authority = value
+        continue
+      case ':method':
+      case ':path':
+      case ':scheme':
+        continue
+      case 'cookie':
+        cookies++
+        break
+      case 'traceparent':
+        fields.traceparent = ++traces === 1 && TRACEPARENT.test(value) ? value : null
         break
       case 'content-length':
         // Node's parser has checked it: digits only, once, and not next to transfer-encoding.
@@ -74,10 +97,6 @@ export function readRequestFields(raw: string[]): RequestFields {
       case 'connection':
         connection += `,${value}`
         break
-      case 'traceparent':
-        traceparents++
-        fields.traceparent = traceparents === 1 ? value : null
-        break
       case 'service-worker':
         fields.serviceWorker = true
         break
@@ -90,21 +109,45 @@ export function readRequestFields(raw: string[]): RequestFields {
         break
     }
     // Host is added again with the forwarding fields; Expect is between the client and us.
-    if (name !== 'host' && name !== 'expect' && !hopByHop.has(name) && !isOurs(name)) headers.push(name, value)
+    if (name === 'host' || name === 'expect' || hopByHop.has(name)) continue
+    if (isOurs(name)) noteForwarded(fields, name, value)
+    else headers.push(name, value)
+  }
+  if (authority !== null) {
+    // HTTP/2 names the host so; a Host field beside it may only say the same (RFC 9113, section 8.3.1).
+    if (hosts > 1 || (hosts === 1 && fields.host !== authority)) throw new HostelError('malformed_request', 'Host and :authority differ')
+    fields.host = authority
+    hosts = 1
   }
   if (hosts !== 1) throw new HostelError('malformed_request', hosts === 0 ? 'the Host header is missing' : 'there is more than one Host header')
   const listed = listedIn(connection)
-  if (listed) fields.headers = without(headers, listed)
+  if (listed) fields.headers = without(fields.headers, listed)
+  // What can't be read starts no trace, and its state says nothing then (W3C Trace Context, section 3.3).
+  if (traces > 0 && fields.traceparent === null) fields.headers = without(fields.headers, TRACE_FIELDS)
+  // HTTP/2 may send one field for each cookie, which only it may (RFC 9113, section 8.2.3).
+  if (cookies > 1) fields.headers = withOneCookie(fields.headers)
   return fields
 }
 
-/** Fields that only we may set, also in the spelling that CGI-like environments confuse with it. No proxy is trusted. */
+function withOneCookie(headers: FlatHeaders): FlatHeaders {
+  const cookies = headers.filter((_value, index) => index % 2 === 1 && headers[index - 1] === 'cookie')
+  return [...without(headers, COOKIE_FIELD), 'cookie', cookies.join('; ')]
+}
+
+/** Fields that only we may set, also in the spelling that CGI-like environments confuse with it. */
 function isOurs(name: string): boolean {
   const first = name.charCodeAt(0)
   // Nearly every name is done with here: f, h, x.
   if (first !== 0x78 && first !== 0x66 && first !== 0x68) return false
   const plain = name.includes('_') ? name.replaceAll('_', '-') : name
   return plain.startsWith('x-forwarded') || plain === 'forwarded' || plain === 'x-real-ip' || plain.startsWith('hostel-')
+}
+
+function noteForwarded(fields: RequestFields, name: string, value: string): void {
+  const part = name === 'x-forwarded-for' ? 'for' : name === 'x-forwarded-proto' ? 'proto' : name === 'x-forwarded-host' ? 'host' : null
+  if (part === null) return
+  fields.forwarded ??= { for: '', proto: '', host: '' }
+  fields.forwarded[part] += fields.forwarded[part] === '' ? value : `,${value}`
 }
 
 /** Tokens of a Connection field beyond the usual two, in lower case; null when there are none. */

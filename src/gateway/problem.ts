@@ -25,7 +25,7 @@ const withoutDetail = new Set<ErrorCode>([
 ])
 
 /** The fields and body of an error's answer. */
-function problemAnswer(error: HostelError, invocation: string): { headers: FlatHeaders; body: string } {
+export function problemAnswer(error: HostelError, invocation: string): { headers: FlatHeaders; body: string } {
   const shown = withoutDetail.has(error.code) ? new HostelError(error.code) : error
   const body = JSON.stringify(problemOf(shown, { invocation }))
   const headers = [

@@ -5,30 +5,29 @@ import type { Socket } from 'node:net'
 
 import { HostelError } from '../errors.ts'
 import { newInvocationId } from '../invocations/ids.ts'
-import type { Call, InvocationServices } from '../invocations/invocation.ts'
+import type { InvocationServices } from '../invocations/invocation.ts'
 import { invoke } from '../invocations/invocation.ts'
 import { limits } from '../limits.ts'
 import type { Logger } from '../telemetry/logger.ts'
-import type { Address, HostRules } from './address.ts'
-import { isBareHost, parseAddress } from './address.ts'
+import { acceptRequest } from './accept.ts'
+import type { AcceptOptions, Accepted, RequestKind } from './accept.ts'
+import type { AccessLog, Outcome } from './access-log.ts'
+import type { HostRules } from './address.ts'
+import { isBareHost } from './address.ts'
 import { connectionOf, watchConnection } from './connections.ts'
+import type { Connection } from './connections.ts'
 import { discardBody, HttpCaller } from './exchange.ts'
 import { isHealthPath } from './health.ts'
 import type { Health } from './health.ts'
-import type { RequestFields } from './headers.ts'
-import { readRequestFields } from './headers.ts'
+import { createHttp2, Http2Caller, sendHttp2Problem, sessionOf } from './http2.ts'
 import { rawProblem, sendProblem } from './problem.ts'
-import type { RoutingTable } from './routes.ts'
-import { checkHandshake, UpgradeCaller, wantsWebSocket } from './upgrade.ts'
+import { UpgradeCaller, wantsWebSocket } from './upgrade.ts'
 
-/** A POST with this content type brings the event itself. */
-const EVENT_CONTENT_TYPE = 'application/vnd.hostel.event+json'
-
-export interface EdgeOptions {
-  table: RoutingTable
+export interface EdgeOptions extends AcceptOptions {
   services: InvocationServices
   logger: Logger
   health: Health
+  accessLog: AccessLog | null
   /** Asked at the first request: the addresses are known once the server listens. */
   hostRules(server: Server): HostRules
   /** Whether connections are to be closed after the answer. */
@@ -39,54 +38,29 @@ export interface EdgeOptions {
 export interface Edge {
   /** Not yet listening. */
   server: Server
-  /** Takes no more connections; those with a WebSocket are asked to end. */
+  /** Takes over a connection on which TLS has been agreed, and HTTP/2 or not. */
+  takeSecure(socket: Socket, isHttp2: boolean): void
+  /** Takes no more connections; those with a WebSocket or of HTTP/2 are asked to end. */
   drain(): void
   /** Cuts what is still open. */
   end(): void
 }
 
 export function createEdge(options: EdgeOptions): Edge {
-  const { table, services, logger } = options
+  const { services, logger, accessLog } = options
   let rules: HostRules | undefined
   /** Node does not count these among its connections any more. */
   const upgraded = new Set<UpgradeCaller>()
 
   /** What is to be called, and how. @throws HostelError */
-  const accept = (
-    req: IncomingMessage,
-    id: string,
-    isUpgrade: boolean,
-  ): { call: Call; fields: RequestFields; cookieHost: string | null; bodyMaxBytes: number } => {
-    rules ??= options.hostRules(server)
-    const connection = connectionOf(req.socket)
-    if (connection.calls.size >= limits.pipelinedRequestsMax)
-      throw new HostelError('too_many_requests', `more than ${limits.pipelinedRequestsMax} requests at once on one connection`, { retryAfterSeconds: 1 })
-    const fields = readRequestFields(req.rawHeaders)
-    if (isUpgrade) checkHandshake(req, fields, connection)
-    const address = parseAddress(req.url!, fields.host, rules)
-    refuseUnsupported(req, fields, address)
-    if (!table.filled) throw new HostelError('unavailable', undefined, { retryAfterSeconds: 1 })
-    const version = table.find(address)
-    if (isUpgrade && version.contract === 'event') throw new HostelError('not_supported', 'this function handles events; WebSockets need a fetch handler')
-    const isEvent = req.method === 'POST' && fields.contentType !== null && mediaType(fields.contentType) === EVENT_CONTENT_TYPE
-    const bodyMaxBytes = isEvent || version.contract === 'event' ? limits.eventMaxBytes : limits.requestBodyMaxBytes
-    if (fields.contentLength !== null && fields.contentLength > bodyMaxBytes)
-      throw new HostelError('request_too_large', `the body has ${fields.contentLength} bytes, ${bodyMaxBytes} are taken`)
-    addForwarding(fields, address, connection.remoteAddress)
-    if (isUpgrade) fields.headers.push('connection', 'Upgrade', 'upgrade', 'websocket')
-    const call: Call = {
-      id,
-      version,
-      method: req.method!,
-      url: `http://${address.host}${address.path}`,
-      path: address.path,
-      headers: fields.headers,
-      isEvent,
-      hasBody: isUpgrade || fields.hasBody,
-    }
-    if (isUpgrade) call.upgrade = 'websocket'
-    if (fields.traceparent !== null) call.traceparent = fields.traceparent
-    return { call, fields, cookieHost: address.prefix === null ? address.hostname : null, bodyMaxBytes }
+  const accept = (req: IncomingMessage, connection: Connection, id: string, kind: RequestKind): Accepted =>
+    acceptRequest(options, (rules ??= options.hostRules(server)), req, connection, id, kind)
+
+  /** Whether it was one for ourselves, and is answered. */
+  const isHealth = (req: IncomingMessage, res: ServerResponse, host = ''): boolean => {
+    if (!isHealthPath(req.url!) || !isBareHost(host, (rules ??= options.hostRules(server)))) return false
+    options.health.answer(req.url!, res)
+    return true
   }
 
   const knownError = (error: unknown, id: string): HostelError => {
@@ -96,49 +70,79 @@ export function createEdge(options: EdgeOptions): Edge {
   }
 
   const onRequest = (req: IncomingMessage, res: ServerResponse, expectsContinue: boolean): void => {
+    const connection = connectionOf(req.socket)
     // It follows one that could not be understood, and may not be what it looks like.
-    if (connectionOf(req.socket).refused) return
-    if (isHealthPath(req.url!) && isBareHost(req.headers.host ?? '', (rules ??= options.hostRules(server)))) {
-      options.health.answer(req.url!, res)
-      return
-    }
+    if (connection.refused) return
+    if (isHealth(req, res, req.headers.host)) return
     const id = newInvocationId()
+    const tell = accessLog?.watch(req, res, connection, id)
     try {
-      const { call, fields, cookieHost, bodyMaxBytes } = accept(req, id, false)
-      const { hasBody } = fields
-      const caller = new HttpCaller(req, res, connectionOf(req.socket), {
+      const { call, bodyMaxBytes, cookieHost } = accept(req, connection, id, 'http1')
+      const caller = new HttpCaller(req, res, connection, {
         id,
-        hasBody,
+        hasBody: call.hasBody,
         bodyMaxBytes,
         expectsContinue,
         cookieHost,
         isDraining: options.isDraining,
       })
+      tell?.(caller)
       invoke(services, call, caller)
     } catch (error) {
       const known = knownError(error, id)
       if (res.headersSent) req.socket.destroy()
       else {
         const isMalformed = known.code === 'malformed_request'
-        if (isMalformed) connectionOf(req.socket).refused = true
+        if (isMalformed) connection.refused = true
+        tell?.(problemOutcome(known))
         sendProblem(res, known, id, isMalformed || options.isDraining())
       }
       res.once('finish', () => discardBody(req))
     }
   }
 
+  const onHttp2Request = (req: IncomingMessage, res: ServerResponse, expectsContinue: boolean): void => {
+    const session = sessionOf(req)
+    if (!session) return
+    if (isHealth(req, res, String(req.headers[':authority'] ?? ''))) return
+    const connection = connectionOf(session)
+    const id = newInvocationId()
+    const tell = accessLog?.watch(req, res, connection, id)
+    try {
+      const { call, bodyMaxBytes, cookieHost } = accept(req, connection, id, 'http2')
+      const caller = new Http2Caller(req, res, connection, {
+        id,
+        hasBody: call.hasBody,
+        bodyMaxBytes,
+        expectsContinue,
+        cookieHost,
+        isDraining: () => false,
+      })
+      tell?.(caller)
+      invoke(services, call, caller)
+    } catch (error) {
+      const known = knownError(error, id)
+      tell?.(problemOutcome(known))
+      sendHttp2Problem(res, known, id)
+    }
+  }
+
   const onUpgrade = (req: IncomingMessage, head: Buffer): void => {
     const id = newInvocationId()
     const connection = connectionOf(req.socket)
+    const tell = accessLog?.watch(req, req.socket, connection, id)
     try {
-      const { call, fields, cookieHost } = accept(req, id, true)
+      const { call, fields, cookieHost } = accept(req, connection, id, 'websocket')
       const callOptions = { id, hasBody: false, bodyMaxBytes: 0, expectsContinue: false, cookieHost, isDraining: () => true }
       const caller = new UpgradeCaller(req, head, connection, callOptions, fields.webSocketKey!)
       upgraded.add(caller)
       req.socket.once('close', () => upgraded.delete(caller))
+      tell?.(caller)
       invoke(services, call, caller)
     } catch (error) {
-      refuseConnection(req.socket, knownError(error, id))
+      const known = knownError(error, id)
+      tell?.(problemOutcome(known))
+      refuseConnection(req.socket, known)
     }
   }
 
@@ -155,7 +159,7 @@ export function createEdge(options: EdgeOptions): Edge {
     shouldUpgradeCallback: wantsWebSocket,
   })
   server.maxConnections = limits.connectionsMax
-  server.on('connection', watchConnection)
+  server.on('connection', (socket) => watchConnection(socket, options.proxies))
   server.on('request', (req, res) => onRequest(req, res, false))
   server.on('checkContinue', (req, res) => onRequest(req, res, true))
   server.on('checkExpectation', (_req, res) =>
@@ -164,35 +168,29 @@ export function createEdge(options: EdgeOptions): Edge {
   server.on('upgrade', (req, _socket, head) => onUpgrade(req, head))
   server.on('connect', (_req, socket) => refuseConnection(socket as Socket, new HostelError('not_supported', 'CONNECT is not supported')))
   server.on('clientError', onClientError)
+  const http2 = createHttp2({
+    proxies: options.proxies,
+    onRequest: onHttp2Request,
+    onError: (error) => logger.debug({ err: error }, 'an HTTP/2 session failed'),
+  })
   return {
     server,
+    takeSecure: (socket, isHttp2) => void (isHttp2 ? http2.take(socket) : server.emit('connection', socket)),
     drain() {
       server.close()
+      http2.drain()
       for (const caller of upgraded) caller.endSoftly()
     },
     end() {
       server.closeAllConnections()
+      http2.end()
       for (const caller of upgraded) caller.cut()
     },
   }
 }
 
-/** @throws HostelError `not_supported` */
-function refuseUnsupported(req: IncomingMessage, fields: RequestFields, address: Address): void {
-  if (req.method === 'TRACE') throw new HostelError('not_supported', 'TRACE is not supported')
-  // Its scope would cover the other functions at this host.
-  if (fields.serviceWorker && address.prefix !== null)
-    throw new HostelError('not_supported', "service workers are served at the function's own host only: FUNCTION.TENANT.DOMAIN")
-}
-
-function addForwarding(fields: RequestFields, address: Address, remoteAddress: string): void {
-  fields.headers.push('host', address.host, 'x-forwarded-for', remoteAddress, 'x-forwarded-proto', 'http', 'x-forwarded-host', address.host)
-  if (address.prefix !== null) fields.headers.push('x-forwarded-prefix', address.prefix)
-}
-
-function mediaType(contentType: string): string {
-  const end = contentType.indexOf(';')
-  return (end < 0 ? contentType : contentType.slice(0, end)).trim().toLowerCase()
+function problemOutcome(error: HostelError): Outcome {
+  return { status: error.status, sentBytes: 0 }
 }
 
 /** What Node's parser refuses, and connections that time out before there is a request. */

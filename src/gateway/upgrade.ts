@@ -64,6 +64,7 @@ export class UpgradeCaller implements Caller {
   /** Once the function (or an error) has said no: an ordinary answer. */
   private refusal: HttpCaller | null = null
   private upgraded = false
+  private written = 0
   private ungrantedBytes = 0
   private awaitsDrain = false
   private ending = false
@@ -131,7 +132,10 @@ export class UpgradeCaller implements Caller {
 
   answerBody(chunk: Buffer): void {
     if (this.refusal) this.refusal.answerBody(chunk)
-    else if (!this.over) this.write(chunk, chunk.length)
+    else if (!this.over) {
+      this.written += chunk.length
+      this.write(chunk, chunk.length)
+    }
   }
 
   answerEnd(): void {
@@ -166,6 +170,14 @@ export class UpgradeCaller implements Caller {
     this.over = true
     clearTimeout(this.lifetime)
     this.invocation.abandon(reason ?? new HostelError('cancelled'), 101)
+  }
+
+  get status(): number {
+    return this.upgraded ? 101 : (this.refusal?.status ?? 0)
+  }
+
+  get sentBytes(): number {
+    return this.refusal?.sentBytes ?? this.written
   }
 
   get begunAnswer(): boolean {

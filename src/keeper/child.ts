@@ -33,6 +33,8 @@ export interface ChildOptions {
   entry: string
   /** Inherited as fd 4. */
   listenFd: number
+  /** Inherited from fd 5 up. */
+  moreFds?: (number | 'ignore')[]
   /** Right after each spawn, before anything it says arrives. */
   onUp: (child: Child) => void
   onMessage: (message: unknown, child: Child) => void
@@ -59,7 +61,12 @@ export function superviseChild(options: ChildOptions): Supervised {
     const startedAtMs = performance.now()
     const { command, args, env } = confinedCommand(options.confinement, `hostel ${name}`, options.entry)
     // A session of its own: a Ctrl-C meant for the keeper shall not reach it.
-    const spawned = options.reaper.spawn(command, args, { stdio: ['ignore', 'inherit', 'inherit', 'ipc', options.listenFd], env, cwd: '/', detached: true })
+    const spawned = options.reaper.spawn(command, args, {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc', options.listenFd, ...(options.moreFds ?? [])],
+      env,
+      cwd: '/',
+      detached: true,
+    })
     const child = childOf(spawned, log)
     const ended = new Promise<void>((resolve) => {
       spawned.once('error', (error) => log.error({ err: error, child: name }, 'a child could not be spawned'))

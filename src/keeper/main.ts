@@ -21,6 +21,7 @@ import { listen } from './listen.native.ts'
 import type { ChildSettings } from './messages.ts'
 import { isReadyMessage } from './parse.ts'
 import { createSandboxes } from './sandboxes.ts'
+import { openAccessLog, openCertificates } from './operator-files.ts'
 import { showAround } from './welcome.ts'
 
 const RUNTIMES_DIR = '/var/cache/hostel/runtimes'
@@ -50,7 +51,8 @@ async function main(): Promise<number> {
   }
   process.on('SIGTERM', onStopSignal)
   process.on('SIGINT', onStopSignal)
-  process.on('SIGHUP', onStopSignal)
+  // Without certificates to read again it means that the terminal is gone.
+  process.on('SIGHUP', () => (certificates ? certificates.reload() : onStopSignal()))
 
   // 1. What is there once: addresses, data directory, a name among the machine's servers.
   checkReadable(appDir)
@@ -59,6 +61,9 @@ async function main(): Promise<number> {
   using data = openDataDirectory(settings.dataDir, LATEST_CLI_FILE)
   const gatewayListener = await listen('--gateway', settings.gateway)
   const apiListener = await listen('--api', settings.api)
+  const tlsListener = settings.tls && (await listen('--gateway-tls', settings.tls.listen))
+  const certificates = settings.tls && openCertificates(settings.tls.files, log)
+  const accessLogFd = settings.accessLog === null ? null : openAccessLog(settings.accessLog)
   await using instance = await openInstance(log)
   data.publish({ api: apiListener.url, gateway: gatewayListener.url })
 
@@ -91,6 +96,12 @@ async function main(): Promise<number> {
     memoryReserveMiB: settings.memoryReserveMiB,
     otlp: settings.otlp,
     traceRatio: settings.traceRatio,
+    edge: {
+      tlsAddress: tlsListener?.address ?? null,
+      trustedProxies: settings.trustedProxies,
+      clientRequestsPerSecond: settings.clientRequestsPerSecond,
+      accessLog: accessLogFd === null ? null : settings.accessLogFormat,
+    },
     runtimes: [...runtimes.values()].map(({ name, version, digest, entryFiles }) => ({ name, version, digest, entryFiles })),
   }
   const rootDir = join(instance.runDir, 'root')
@@ -131,9 +142,11 @@ async function main(): Promise<number> {
   const gateway: Supervised = superviseChild({
     ...common('gateway'),
     listenFd: gatewayListener.fd,
+    moreFds: [tlsListener?.fd ?? 'ignore', accessLogFd ?? 'ignore'],
     confinement: { uid: GATEWAY_UID, appDir, rootDir, dataDir: data.gatewayDir },
     onUp(child) {
       child.send({ type: 'start', settings: childSettings })
+      if (certificates) child.send({ type: 'certificates', pairs: certificates.pairs })
       sandboxes.adoptInto(child)
       link()
     },
@@ -159,6 +172,7 @@ async function main(): Promise<number> {
   const figures = processFigures('keeper')
   const tellFigures = (): void => control.current()?.send({ type: 'metrics', samples: figures() })
   setInterval(tellFigures, FIGURES_EVERY_MS).unref()
+  certificates?.onChange((pairs) => gateway.current()?.send({ type: 'certificates', pairs }))
 
   // 4. A word to whoever started it.
   void Promise.all([ready.gateway.promise, ready.control.promise]).then(async () => {
@@ -169,6 +183,8 @@ async function main(): Promise<number> {
   const exitCode = await stopped
   stopping = true
   await Promise.all(children.map((child) => child.stop(DRAIN_MS)))
+  certificates?.close()
+  if (tlsListener) closeSync(tlsListener.fd)
   closeSync(gatewayListener.fd)
   closeSync(apiListener.fd)
   return exitCode

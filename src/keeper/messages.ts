@@ -80,6 +80,8 @@ export type FromKeeper =
   | { type: 'link' }
   /** To control, every few seconds: the keeper's own figures. */
   | { type: 'metrics'; samples: MetricSample[] }
+  /** To the gateway, after `start` and whenever the files have changed: certificates with their keys, as PEM. */
+  | { type: 'certificates'; pairs: CertificatePair[] }
   /** Drain and exit within so many milliseconds. */
   | { type: 'stop'; withinMs: number }
 
@@ -89,6 +91,22 @@ export interface ServiceMapping {
   name: string
   port: number
   target: { host: string; port: number }
+}
+
+/** PEM texts; the certificate with its chain. */
+export interface CertificatePair {
+  certificate: string
+  key: string
+}
+
+/** For the gateway: its edge towards the internet. */
+export interface EdgeSettings {
+  /** For display; the listening socket is inherited as fd 5. Null for no TLS. */
+  tlsAddress: string | null
+  trustedProxies: string[]
+  clientRequestsPerSecond: number | null
+  /** Inherited as fd 6, if there is one. */
+  accessLog: 'combined' | 'json' | null
 }
 
 /** What gateway and control get at start. Addresses are only for display: the listening socket is inherited as fd 4. */
@@ -113,6 +131,7 @@ export interface ChildSettings {
   /** Where traces go; null: nowhere. And what share of invocations begins one. */
   otlp: string | null
   traceRatio: number
+  edge?: EdgeSettings
   /** Control only: the administrator's token in clear, of which it stores the hash. */
   adminToken?: string
 }

@@ -1,11 +1,21 @@
 /** The gateway towards the open internet: real servers, real sandboxes, clients as people have them. */
 import assert from 'node:assert/strict'
+import { execFile, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
+import { promisify } from 'node:util'
 import { WebSocket } from 'ws'
 
-import { deploy, invocationRecord, logsOf } from '../lib/functions.ts'
-import { removeData, startServer, type TestServer } from '../lib/server.ts'
+import { deploy, eventually, invocationRecord, logsOf } from '../lib/functions.ts'
+import { projectRoot, removeData, startServer, type TestServer } from '../lib/server.ts'
+
+const run = promisify(execFile)
 
 const chat = `
 let open = 0
@@ -125,3 +135,106 @@ describe('a WebSocket', { timeout: 60_000 }, () => {
     assert.equal((await stopped).code, 0)
   })
 })
+
+const shows = `
+export default {
+  fetch(request) {
+    return Response.json({ url: request.url, client: request.headers.get('x-forwarded-for'), trace: request.headers.get('traceparent') })
+  },
+}
+`
+
+describe('a server with certificates, an access log and a proxy in front', { timeout: 60_000 }, () => {
+  const directory = mkdtempSync(join(tmpdir(), 'hostel-internet-'))
+  const [certificate, key, log] = ['c.pem', 'k.pem', 'access.log'].map((name) => join(directory, name)) as [string, string, string]
+  let server: TestServer
+  let secure = ''
+  let nginx: ChildProcess | undefined
+
+  const makeCertificate = async (name: string): Promise<void> => {
+    const what = `req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=${name} -addext subjectAltName=DNS:${name}`
+    await run('openssl', [...what.split(' '), '-keyout', key, '-out', certificate])
+  }
+  const curl = async (...args: string[]): Promise<string> => (await run('curl', ['-sSk', ...args])).stdout
+
+  before(async () => {
+    await makeCertificate('one.test')
+    const port = await freePort()
+    secure = `https://127.0.0.1:${port}`
+    const edge = ['--gateway-tls', `127.0.0.1:${port}`, '--tls-cert', certificate, '--tls-key', key]
+    server = await startServer({ args: [...edge, '--trusted-proxies', '127.0.0.1', '--access-log', log, '--access-log-format', 'json'] })
+    await deploy(server, 'shows', { 'index.mjs': shows })
+  })
+  after(async () => {
+    nginx?.kill()
+    await server.stop()
+    removeData(server.dataDir)
+    rmSync(directory, { recursive: true })
+  })
+
+  it('speaks HTTP/2 and HTTP/1.1 over TLS', async () => {
+    for (const version of ['--http2', '--http1.1']) {
+      const seen = JSON.parse(await curl(version, `${secure}/default/shows/a`)) as { url: string }
+      assert.equal(seen.url, `${secure}/a`)
+    }
+  })
+
+  it('takes certificates that have been replaced, on SIGHUP', async () => {
+    await makeCertificate('two.test')
+    server.child.kill('SIGHUP')
+    await eventually(async () => {
+      const { stderr } = await run('curl', ['-skv', '-o', '/dev/null', `${secure}/default/shows`])
+      assert.match(stderr, /subject: CN=two\.test/)
+    })
+  })
+
+  it('believes the nginx in front of it, and tells it from its client', { skip: !existsSync('/usr/sbin/nginx') && 'nginx is not installed' }, async () => {
+    const port = await freePort()
+    const conf = readFileSync(join(projectRoot, 'docs/how-to/behind-a-proxy.md'), 'utf8')
+    const block = /```nginx\n([^]*?)```/
+      .exec(conf)![1]!
+      .replaceAll('127.0.0.1:8080', `127.0.0.1:${server.gatewayPort}`)
+      .replace(/listen 443[^;]*;/, `listen 127.0.0.1:${port};`)
+    const http = block.replaceAll(/^\s*ssl_certificate.*$/gm, '').replace(/server_name [^;]*;/, 'server_name _;')
+    const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((what) => `${what}_temp_path ${directory}/${what};`).join('\n')
+    writeFileSync(
+      join(directory, 'nginx.conf'),
+      `daemon off; master_process off; pid ${directory}/nginx.pid; error_log ${directory}/error.log;\nevents {}\nhttp {\naccess_log off;\n${temporary}\n${http}\n}`,
+    )
+    nginx = spawn('/usr/sbin/nginx', ['-c', join(directory, 'nginx.conf')], { stdio: 'inherit' })
+    const trace = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+    await eventually(async () => {
+      const response = await fetch(`http://127.0.0.1:${port}/a`, { headers: { traceparent: trace, 'x-forwarded-for': '203.0.113.7' } })
+      assert.equal(response.status, 404)
+    })
+    const answer = await curl(
+      '-H',
+      'Host: shows.default.localhost',
+      '-H',
+      `traceparent: ${trace}`,
+      '-H',
+      'X-Forwarded-For: 203.0.113.7',
+      `http://127.0.0.1:${port}/a`,
+    )
+    // Loopback is trusted here, the client's too, so that its claim counts.
+    assert.deepEqual(JSON.parse(answer), { url: 'http://shows.default.localhost/a', client: '203.0.113.7', trace })
+  })
+
+  it('has a line for each call in its access log', async () => {
+    await eventually(() => {
+      const entries = readFileSync(log, 'utf8')
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line) as { target: string; protocol: string; status: number })
+      assert.ok(entries.some(({ target, protocol, status }) => target === '/default/shows/a' && protocol === 'HTTP/2.0' && status === 200))
+    })
+  })
+})
+
+async function freePort(): Promise<number> {
+  const listener = createServer().listen(0, '127.0.0.1')
+  await once(listener, 'listening')
+  const { port } = listener.address() as AddressInfo
+  await new Promise((resolve) => listener.close(resolve))
+  return port
+}

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 
-import { settingFlags } from '../../settings.ts'
+import { repeatedFlags, settingFlags } from '../../settings.ts'
 import { collect, examples, newCommand } from '../command.ts'
 
 /** Value placeholders for the help. */
@@ -19,6 +19,13 @@ const placeholders: Partial<Record<keyof typeof settingFlags, string>> = {
   service: 'mapping',
   'egress-allow': 'networks',
   'egress-dns': 'addrs',
+  'gateway-tls': 'addr',
+  'tls-cert': 'file',
+  'tls-key': 'file',
+  'trusted-proxies': 'networks',
+  'rate-limit-client': 'count',
+  'access-log': 'file',
+  'access-log-format': 'combined|json',
 }
 
 export const command = () => {
@@ -28,7 +35,7 @@ export const command = () => {
   for (const [flag, setting] of Object.entries(settingFlags)) {
     const flags = `--${flag} <${placeholders[flag as keyof typeof settingFlags] ?? 'value'}>` as const
     const help = `${setting.help} ($${setting.env}, default ${setting.default || 'none'})`
-    if (flag === 'service') server.option(flags, help, collect)
+    if (repeatedFlags.has(flag)) server.option(flags, help, collect)
     else server.option(flags, help)
   }
   return server.addHelpText('after', examples('server', 'server --data /var/lib/hostel --gateway 0.0.0.0:8080')).action((options) => {

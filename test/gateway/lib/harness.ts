@@ -4,10 +4,14 @@ import type { AddressInfo, Socket } from 'node:net'
 
 import type { InvocationRecord, RoutedFunction, RoutedVersion } from '../../../src/functions/types.ts'
 import { hostRulesOf } from '../../../src/gateway/address.ts'
+import type { AccessLog } from '../../../src/gateway/access-log.ts'
+import { trustedProxiesOf } from '../../../src/gateway/client.ts'
 import { createHealth } from '../../../src/gateway/health.ts'
 import { createInFlight } from '../../../src/gateway/in-flight.ts'
+import { createRateLimiter } from '../../../src/gateway/rate-limit.ts'
 import { createRoutingTable } from '../../../src/gateway/routes.ts'
 import { createEdge } from '../../../src/gateway/server.ts'
+import type { Edge } from '../../../src/gateway/server.ts'
 import { HostelError } from '../../../src/errors.ts'
 import { Connection } from '../../../src/sandbox/connection.ts'
 import type { Lease, Scheduler } from '../../../src/scheduler/types.ts'
@@ -27,6 +31,7 @@ export interface TestGateway {
   setDraining(): void
   /** As the server's stop does. */
   drain(): void
+  edge: Edge
   [Symbol.asyncDispose](): Promise<void>
 }
 
@@ -51,7 +56,14 @@ export function testVersion(changes: Partial<RoutedVersion> = {}): RoutedVersion
 
 export async function startGateway(
   handler: GuestHandler,
-  options: { version?: Partial<RoutedVersion>; functions?: RoutedFunction[]; scheduler?: Partial<Scheduler> } = {},
+  options: {
+    version?: Partial<RoutedVersion>
+    functions?: RoutedFunction[]
+    scheduler?: Partial<Scheduler>
+    trustedProxies?: string[]
+    clientLimit?: number
+    accessLog?: AccessLog
+  } = {},
 ): Promise<TestGateway> {
   const records: InvocationRecord[] = []
   const notes: string[] = []
@@ -65,6 +77,9 @@ export async function startGateway(
   table.replaceAll(options.functions ?? [{ tenant: 'default', name: 'hello', aliases: { live: 1 }, versions: [testVersion(options.version)] }])
   const edge = createEdge({
     table,
+    proxies: trustedProxiesOf(options.trustedProxies ?? []),
+    clientLimiter: options.clientLimit ? createRateLimiter(options.clientLimit, 100) : null,
+    accessLog: options.accessLog ?? null,
     logger: createLogger('test'),
     health: createHealth({ table, scheduler, isDraining: () => draining }),
     hostRules: () => hostRulesOf('localhost', ['127.0.0.1']),
@@ -102,6 +117,7 @@ export async function startGateway(
       draining = true
     },
     drain: edge.drain,
+    edge,
     async [Symbol.asyncDispose]() {
       edge.end()
       await new Promise((resolve) => edge.server.close(resolve))
