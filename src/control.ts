@@ -68,7 +68,7 @@ async function start(settings: ChildSettings): Promise<Running> {
     },
     (hashes) => void store.access.noteUse(hashes).catch((error: Error) => logger.warn({ err: error }, 'the use of tokens could not be noted')),
   )
-  gateway.quotas(await store.tenants.quotas())
+  await gateway.quotas(await store.tenants.quotas())
   const figures = gatherFigures({ registry: metrics, gateway, version })
 
   // 3. What can be asked for.

@@ -9,6 +9,7 @@ import { createLookup } from './egress/lookup.ts'
 import { HostelError } from './errors.ts'
 import { hostRulesOf } from './gateway/address.ts'
 import type { HostRules } from './gateway/address.ts'
+import { createAccess } from './gateway/auth.ts'
 import { createAccessLog } from './gateway/access-log.ts'
 import { clientAddressOf, trustedProxiesOf } from './gateway/client.ts'
 import { createControlLink } from './gateway/control-link.ts'
@@ -112,7 +113,8 @@ function start(settings: ChildSettings): Gateway {
     onRetire: (tenant, name, keep) => scheduler.retire(tenant, name, keep),
     onVersions: (versions) => scheduler.noteVersions(versions),
   })
-  const control = createControlLink({ table, scheduler, reports, metrics })
+  const access = createAccess()
+  const control = createControlLink({ table, scheduler, reports, access, metrics })
 
   // Requests.
   const tracer = settings.otlp === null ? undefined : createTracer({ url: new URL(settings.otlp), ratio: settings.traceRatio, metrics, logger })
@@ -133,6 +135,7 @@ function start(settings: ChildSettings): Gateway {
   const edge = createEdge({
     table,
     services,
+    access,
     logger,
     health,
     proxies,

@@ -103,6 +103,11 @@ export const NewVersion = Type.Object(
         description: `a whole number of requests at once in one sandbox, from 1 to ${limits.concurrencyMax}`,
       }),
     ),
+    auth: Type.Optional(
+      Type.Union([Type.Literal('public'), Type.Literal('token')], {
+        description: 'public (anyone may call it) or token (whoever has a token with the scope invoke for the tenant); public when left out',
+      }),
+    ),
     env: Type.Optional(
       Type.Record(Type.String(), Type.String(), {
         writeOnly: true,
@@ -205,6 +210,7 @@ const versionFields = {
   memoryMiB: Type.Integer(),
   timeoutMs: Type.Integer(),
   concurrency: Type.Integer(),
+  auth: Type.Union([Type.Literal('public'), Type.Literal('token')]),
   envNames: Type.Array(Type.String(), { description: 'names only; values are not given back' }),
   egress: Type.Array(Type.String(), { description: 'what its proxy door lets through, as host:port' }),
   services: Type.Array(Type.String(), { description: 'services that it may reach by name, as NAME:PORT' }),

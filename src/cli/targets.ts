@@ -24,6 +24,7 @@ export const newTargetCommand = (name: string) =>
     .option('--memory <size>', `memory of one sandbox: ${MEMORY_CLASSES_MIB.join(', ')} MiB, as 256MiB or 1GiB (default ${limits.memoryDefaultMiB}MiB)`)
     .option('--timeout <time>', `how long one invocation may take: 500ms, 30s, 5m (default ${limits.timeoutDefaultMs / 1_000}s)`)
     .option('--concurrency <count>', `requests at once in one sandbox (default ${limits.concurrencyDefault})`)
+    .option('--auth <who>', 'who may call it: public, or token: whoever has a token with the scope invoke (default public)')
     .option('--env <name=value>', 'environment variable for the function; may be repeated', collect)
     .option('--egress <host:port>', 'let it reach this: api.example.com:443, *.example.com:443, an address or a network; may be repeated', collect)
     .option('--service <name:port>', 'let it reach this service, of those that the operator has mapped; may be repeated', collect)
@@ -36,7 +37,7 @@ export interface TargetOptions extends ConfigOptions {
 }
 
 /** What the options describe a function with; beside a file that does, there is no telling who is right. */
-const describing = ['name', 'runtime', 'handler', 'memory', 'timeout', 'concurrency', 'env', 'secret', 'egress', 'service'] as const
+const describing = ['name', 'runtime', 'handler', 'memory', 'timeout', 'concurrency', 'auth', 'env', 'secret', 'egress', 'service'] as const
 
 /** The path of the manifest that is meant, if any. @throws CliFailure (usage) for options that do not go with it, or need it */
 export function manifestOf(dir: string | undefined, options: TargetOptions): string | undefined {
@@ -69,6 +70,7 @@ interface ConfigOptions {
   memory?: string | undefined
   timeout?: string | undefined
   concurrency?: string | undefined
+  auth?: string | undefined
   env?: string[] | undefined
   egress?: string[] | undefined
   service?: string[] | undefined
@@ -83,6 +85,7 @@ function readConfig(options: ConfigOptions): Omit<NewVersion, 'code'> {
     ...(options.memory !== undefined && { memoryMiB: readMemory(options.memory) }),
     ...(options.timeout !== undefined && { timeoutMs: readTimeout(options.timeout) }),
     ...(options.concurrency !== undefined && { concurrency: parseInteger('--concurrency', options.concurrency, 1, limits.concurrencyMax) }),
+    ...(options.auth !== undefined && { auth: readAuth(options.auth) }),
     ...(options.env && { env: readEnv(options.env) }),
     ...(options.egress && { egress: options.egress.map(readEgress) }),
     ...(options.service && { services: options.service }),
@@ -99,6 +102,11 @@ function readMemory(text: string): (typeof MEMORY_CLASSES_MIB)[number] {
       `The next that fits is ${MEMORY_CLASSES_MIB.find((size) => size > memoryMiB) ?? MEMORY_CLASSES_MIB.at(-1)}MiB.`,
     )
   return found
+}
+
+function readAuth(text: string): 'public' | 'token' {
+  if (text !== 'public' && text !== 'token') throw usageFailure(`--auth takes public or token; got "${text}"`)
+  return text
 }
 
 function readTimeout(text: string): number {

@@ -21,9 +21,9 @@ export interface GatewayLink extends Gateway {
   resend(functions: readonly RoutedFunction[]): Promise<void>
   sandboxes(): Promise<SandboxInfo[]>
   /** All tenants with quotas, from now on and for later links. */
-  quotas(tenants: TenantQuotas[]): void
-  /** All tokens that may call functions, likewise. */
-  tokens(tokens: InvokeToken[]): void
+  quotas(tenants: TenantQuotas[]): Promise<void>
+  /** All tokens that may call functions, likewise. Both resolve once the gateway has taken them, or is away. */
+  tokens(tokens: InvokeToken[]): Promise<void>
   /** The gateway's figures. @throws HostelError `unavailable` */
   metrics(): Promise<MetricSample[]>
   close(): void
@@ -133,14 +133,16 @@ export function createGatewayLink(
       link?.emit('unroute', { tenant, name })
     },
 
-    quotas(tenants) {
+    async quotas(tenants) {
       quotas = tenants
       link?.emit('quotas', { tenants })
+      await taken(link)
     },
 
-    tokens(all) {
+    async tokens(all) {
       tokens = all
       link?.emit('tokens', { tokens })
+      await taken(link)
     },
 
     namingSecret(tenant, name) {
@@ -150,8 +152,7 @@ export function createGatewayLink(
     async resend(functions) {
       const to = link
       for (const one of functions) send(to, one)
-      // One that does not answer is on its way out, and the next gets the whole table.
-      await to?.call('sync', {}, { timeoutMs: SYNC_TIMEOUT_MS }).catch(() => {})
+      await taken(to)
     },
 
     async sandboxes() {
@@ -166,6 +167,11 @@ export function createGatewayLink(
       link?.close()
     },
   }
+}
+
+/** Resolves once what was sent before has been seen to. A gateway that does not answer is on its way out, and the next gets all of it. */
+async function taken(link: Link | undefined): Promise<void> {
+  await link?.call('sync', {}, { timeoutMs: SYNC_TIMEOUT_MS }).catch(() => {})
 }
 
 function key(tenant: string, name: string): string {

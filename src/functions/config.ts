@@ -17,6 +17,7 @@ export interface WantedConfig {
   memoryMiB?: MemoryClassMiB
   timeoutMs?: number
   concurrency?: number
+  auth?: 'public' | 'token'
   env?: Record<string, string>
   egress?: string[]
   services?: string[]
@@ -54,6 +55,7 @@ export function resolveSettings(wanted: WantedConfig, services: readonly Service
     memoryMiB: wanted.memoryMiB ?? limits.memoryDefaultMiB,
     timeoutMs: wanted.timeoutMs ?? limits.timeoutDefaultMs,
     concurrency: wanted.concurrency ?? limits.concurrencyDefault,
+    ...(wanted.auth === 'token' && { auth: 'token' as const }),
     // One order, so that equal configurations are equal texts.
     ...resolveDoors(wanted, services),
     env: inOrder(env),

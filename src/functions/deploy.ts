@@ -127,6 +127,6 @@ export function createDeployer(parts: Parts): Deployer {
 }
 
 function configOf(version: VersionConfig): VersionConfig {
-  const { runtime, handler, memoryMiB, timeoutMs, concurrency, env, secrets, egress, services } = version
-  return { runtime, handler, memoryMiB, timeoutMs, concurrency, env, ...(secrets && { secrets }), egress, services }
+  const { runtime, handler, memoryMiB, timeoutMs, concurrency, auth, env, secrets, egress, services } = version
+  return { runtime, handler, memoryMiB, timeoutMs, concurrency, ...(auth && { auth }), env, ...(secrets && { secrets }), egress, services }
 }

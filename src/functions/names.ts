@@ -39,6 +39,9 @@ export const RESERVED_TENANTS: readonly string[] = [
   'www',
 ]
 
+/** How tokens begin, so that scanners of repositories and logs know one when they see it. */
+export const TOKEN_PREFIX = 'hst_'
+
 /** The alias that a deploy moves. */
 export const LIVE_ALIAS = 'live'
 

@@ -27,12 +27,12 @@ export function createTenants(parts: {
   store: Pick<Store, 'tenants' | 'functions' | 'forgetRecordsOf'>
   deployer: Deployer
   tokens: Tokens
-  gateway: { quotas(tenants: TenantQuotas[]): void }
+  gateway: { quotas(tenants: TenantQuotas[]): Promise<void> }
 }): Tenants {
   const { store, deployer, tokens, gateway } = parts
 
   async function push(): Promise<void> {
-    gateway.quotas(await store.tenants.quotas())
+    await gateway.quotas(await store.tenants.quotas())
   }
 
   async function existing(name: string): Promise<StoredTenant> {

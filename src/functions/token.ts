@@ -1,10 +1,8 @@
 /** What a token looks like, and what is kept of it; for both planes. */
 import { hash, randomBytes } from 'node:crypto'
 
+import { TOKEN_PREFIX } from './names.ts'
 import type { Scope } from './types.ts'
-
-/** So that scanners of repositories and logs know a token when they see one. */
-export const TOKEN_PREFIX = 'hst_'
 
 /** Longer ones than any we make are not worth hashing. */
 const TOKEN_MAX_CHARS = 512

@@ -26,9 +26,9 @@ export interface Tokens {
 /** In this order they are kept and shown. */
 const SCOPES: readonly Scope[] = ['read', 'deploy', 'invoke', 'admin']
 
-export function createTokens(access: AccessStore, gateway: { tokens(tokens: InvokeToken[]): void }): Tokens {
+export function createTokens(access: AccessStore, gateway: { tokens(tokens: InvokeToken[]): Promise<void> }): Tokens {
   async function push(): Promise<void> {
-    gateway.tokens(await access.invokeTokens())
+    await gateway.tokens(await access.invokeTokens())
   }
 
   return {

@@ -11,6 +11,8 @@ export interface VersionConfig {
   timeoutMs: number
   /** Requests that one sandbox may have in hand at once. */
   concurrency: number
+  /** Who may call it: left out, anyone; `token`, whoever has a token with the scope `invoke` for its tenant. */
+  auth?: 'token'
   env: Record<string, string>
   /** What its proxy door lets through, as `host:port` entries in their kept form (`egress/rules.ts`); none, and there is no proxy door. */
   egress: string[]

@@ -7,6 +7,7 @@ import { Link } from '../link/link.ts'
 import type { LinkCalls } from '../link/messages.ts'
 import type { GuestError } from '../sandbox/protocol.ts'
 import type { Scheduler } from '../scheduler/types.ts'
+import type { Access } from './auth.ts'
 import type { Registry } from '../telemetry/registry.ts'
 import type { RoutingTable } from './routes.ts'
 
@@ -17,10 +18,18 @@ export interface ControlLink {
   firstTable(withinMs: number): Promise<void>
 }
 
-export function createControlLink(options: { table: RoutingTable; scheduler: Scheduler; reports: Reports; metrics: Registry }): ControlLink {
-  const { table, scheduler, reports, metrics } = options
+/** As often as control notes the use of a token at most. */
+const TOKENS_USED_EVERY_MS = 60_000
+
+export function createControlLink(options: { table: RoutingTable; scheduler: Scheduler; reports: Reports; access: Access; metrics: Registry }): ControlLink {
+  const { table, scheduler, reports, access, metrics } = options
   const { promise: filled, resolve: onFilled } = Promise.withResolvers<void>()
   let link: Link | null = null
+
+  setInterval(() => {
+    const hashes = access.takeUsed()
+    if (hashes.length > 0) link?.emit('tokensUsed', { hashes })
+  }, TOKENS_USED_EVERY_MS).unref()
 
   return {
     attach(socket) {
@@ -32,6 +41,11 @@ export function createControlLink(options: { table: RoutingTable; scheduler: Sch
             if (page.last) onFilled()
           },
           route: (event) => table.replace(event.function),
+          quotas({ tenants }) {
+            access.setQuotas(tenants)
+            scheduler.setQuotas(tenants)
+          },
+          tokens: ({ tokens }) => access.setTokens(tokens),
           unroute: ({ tenant, name }) => table.remove(tenant, name),
         },
         calls: {

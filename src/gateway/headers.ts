@@ -12,6 +12,8 @@ export interface RequestFields {
   /** Declared size; null when there is no body or it is chunked. */
   contentLength: number | null
   contentType: string | null
+  /** Null without one; empty with more than one. */
+  authorization: string | null
   serviceWorker: boolean
   /** `Sec-WebSocket-Key`, if there is just one. */
   webSocketKey: string | null
@@ -48,6 +50,7 @@ export function readRequestFields(raw: string[]): RequestFields {
     hasBody: false,
     contentLength: null,
     contentType: null,
+    authorization: null,
     serviceWorker: false,
     webSocketKey: null,
     webSocketVersion: null,
@@ -93,6 +96,9 @@ export function readRequestFields(raw: string[]): RequestFields {
         break
       case 'content-type':
         fields.contentType ??= value
+        break
+      case 'authorization':
+        fields.authorization = fields.authorization === null ? value : ''
         break
       case 'connection':
         connection += `,${value}`

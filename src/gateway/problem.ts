@@ -38,6 +38,7 @@ export function problemAnswer(error: HostelError, invocation: string): { headers
     'content-length',
     String(Buffer.byteLength(body)),
   ]
+  if (error.code === 'unauthenticated') headers.push('www-authenticate', 'Bearer realm="hostel"')
   if (error.retryAfterSeconds !== undefined) headers.push('retry-after', String(Math.max(1, Math.ceil(error.retryAfterSeconds))))
   return { headers, body }
 }

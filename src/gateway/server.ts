@@ -14,6 +14,7 @@ import type { AcceptOptions, Accepted, RequestKind } from './accept.ts'
 import type { AccessLog, Outcome } from './access-log.ts'
 import type { HostRules } from './address.ts'
 import { isBareHost } from './address.ts'
+import type { Access } from './auth.ts'
 import { connectionOf, watchConnection } from './connections.ts'
 import type { Connection } from './connections.ts'
 import { discardBody, HttpCaller } from './exchange.ts'
@@ -25,6 +26,7 @@ import { UpgradeCaller, wantsWebSocket } from './upgrade.ts'
 
 export interface EdgeOptions extends AcceptOptions {
   services: InvocationServices
+  access: Pick<Access, 'admit'>
   logger: Logger
   health: Health
   accessLog: AccessLog | null

@@ -57,6 +57,13 @@ export const functionKeys: Record<string, Key> = {
     schema: { type: 'integer', minimum: 1, maximum: limits.concurrencyMax },
     read: readConcurrency,
   },
+  auth: {
+    field: 'auth',
+    help: 'who may call it: `public`, or `token`: whoever has a token with the scope `invoke` (default public)',
+    example: 'token',
+    schema: { type: 'string', enum: ['public', 'token'] },
+    read: textLike(/^(public|token)$/, 'public or token'),
+  },
   env: {
     field: 'env',
     help: 'environment variables; numbers and true or false are passed on as they are written',
@@ -110,7 +117,6 @@ export const functionKeys: Record<string, Key> = {
 
 /** Keys that people will look for and that are not there yet → what they would be about. */
 export const keysToCome: Record<string, string> = {
-  auth: 'asking callers for a token',
   build: 'building',
   canary: 'canaries',
   cron: 'schedules',

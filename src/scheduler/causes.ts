@@ -34,6 +34,7 @@ export const endReasons = {
   idle: (): EndReason => neutral('idle', 'it was idle for longer than it is kept'),
   evicted: (): EndReason => ({ ...neutral('evicted', 'it had nothing to do and its memory was needed elsewhere'), tellOwner: true }),
   pressed: (): EndReason => ({ ...neutral('pressed', 'it had nothing to do and the machine is short of memory'), tellOwner: true }),
+  overQuota: (): EndReason => neutral('overQuota', "its tenant's quota left no room for it"),
   surplus: (): EndReason => neutral('surplus', 'there were more spares than needed'),
   retired: (): EndReason => neutral('retired', 'its version is no longer in use'),
   replaced: (): EndReason => neutral('replaced', 'it has answered as many requests as it may'),

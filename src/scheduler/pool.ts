@@ -50,16 +50,27 @@ export class VersionPool {
   private lastCrash: HostelError | null = null
   private lastCrashAtMs = 0
   private readonly sandboxesMax: number
+  /** Sandboxes that its tenant's quota leaves it. */
+  private readonly roomInQuota: () => number
+  /** The quota in words, while that is what keeps it from growing. */
+  quota: string | null = null
 
-  constructor(version: RoutedVersion, key: string, classKey: string, sandboxesMax: number) {
+  constructor(version: RoutedVersion, key: string, classKey: string, sandboxes: { max: number; inQuota: () => number }) {
     this.version = version
     this.key = key
     this.classKey = classKey
-    this.sandboxesMax = sandboxesMax
+    this.sandboxesMax = sandboxes.max
+    this.roomInQuota = sandboxes.inQuota
+  }
+
+  /** Of those that it needs, as many as its tenant may have. */
+  get wanted(): number {
+    const { needed } = this
+    return needed === 0 ? 0 : Math.min(needed, this.roomInQuota())
   }
 
   /** Sandboxes it needs beyond those it has and those on their way, for the requests that wait. */
-  get wanted(): number {
+  get needed(): number {
     const { concurrency } = this.version
     const waiting = this.waiters.size - this.assigning * concurrency
     if (waiting <= 0) return 0
@@ -194,6 +205,7 @@ export class VersionPool {
 
   private waitedTooLong(): HostelError {
     const waited = `waited ${limits.queueMaxWaitMs / 1_000} s`
+    if (this.quota !== null) return new HostelError('too_many_requests', `${waited} for a free place; ${this.quota}`, { retryAfterSeconds: 1 })
     if (this.starved) return new HostelError('no_capacity', `${waited} for memory`, { retryAfterSeconds: 5 })
     return new HostelError('too_many_requests', `${waited} for a free place`, { retryAfterSeconds: 1 })
   }

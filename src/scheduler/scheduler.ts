@@ -24,6 +24,7 @@ import type { MemoryReading } from './pressure.ts'
 import type { Sandbox } from './sandbox.ts'
 import { hasLeft, noteTrouble, started, until } from './endings.ts'
 import { createPlanner } from './planner.ts'
+import { createTenantBounds } from './quotas.ts'
 import { classOfVersion, noteTaken, spareClassKey, SpareClasses } from './spares.ts'
 import { Ticket } from './ticket.ts'
 import type { TicketOffice } from './ticket.ts'
@@ -85,6 +86,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     },
   })
 
+  const bounds = createTenantBounds(fleet.sandboxes, (sandbox) => fleet.end(sandbox, endReasons.overQuota(), limits.endGraceMs))
   const planner = createPlanner({ fleet, classes, hungry, logger, offer: pump })
   const housekeeping = startHousekeeping({ fleet, classes, pools, keepWarmMs: settings.keepWarmMs, logger, plan: planner.plan })
   const adoption = takeInAdopted({ keeper, fleet, logger, asSpare: (sandbox) => addSpare(sandbox), asWarm })
@@ -109,7 +111,8 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     const key = versionKey(version)
     let pool = pools.get(key)
     if (pool === undefined) {
-      pool = new VersionPool(version, key, spareClassKey(classOfVersion(version)), sandboxesMax(settings.memoryBudgetMiB, version.memoryMiB))
+      const sandboxes = { max: sandboxesMax(settings.memoryBudgetMiB, version.memoryMiB), inQuota: () => bounds.roomFor(version) }
+      pool = new VersionPool(version, key, spareClassKey(classOfVersion(version)), sandboxes)
       pools.set(key, pool)
     }
     poolsByVersion.set(version, pool)
@@ -140,6 +143,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       pool.assertNotBackingOff()
       pool.assertNotCrashing()
     }
+    bounds.assertPossible(pool.version)
     planner.assertBootable(pool)
     if (pool.sandboxes.size === 0 && classes.of(classOfVersion(pool.version)).spares.length === 0) fleet.pressure.assertRoom()
     const waiting = pool.wait(acquireOptions)
@@ -211,6 +215,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     if (pool.waiters.size === 0) {
       hungry.delete(pool)
       pool.starved = false
+      pool.quota = null
       return
     }
     grow(pool)
@@ -218,6 +223,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
 
   function grow(pool: VersionPool): void {
     const state = classes.of(classOfVersion(pool.version))
+    bounds.attend(pool)
     while (pool.wanted > 0) {
       const spare = state.spares.at(-1)
       if (spare === undefined) {
@@ -363,6 +369,10 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
         if (!pool.retired) continue
         for (const sandbox of pool.sandboxes) if (sandbox.isIdle) fleet.end(sandbox, endReasons.retired(), limits.endGraceMs)
       }
+    },
+    setQuotas(tenants) {
+      bounds.set(tenants)
+      wake()
     },
     async list() {
       await fleet.measure()

@@ -1,5 +1,5 @@
 /** The scheduler as its callers see it. */
-import type { LogLine, RoutedVersion, SandboxInfo, StartKind } from '../functions/types.ts'
+import type { LogLine, RoutedVersion, SandboxInfo, StartKind, TenantQuotas } from '../functions/types.ts'
 import type { SandboxExit } from '../keeper/messages.ts'
 import type { Exchange, ExchangeSink, RequestHead } from '../sandbox/exchange.ts'
 import type { Contract } from '../sandbox/protocol.ts'
@@ -47,6 +47,8 @@ export interface Scheduler {
   noteVersions(versions: Iterable<RoutedVersion>): void
   /** Sandboxes of this function get no new requests and end when their requests have, except those of the versions kept, with the secrets that these have. */
   retire(tenant: string, name: string, keep: readonly RoutedVersion[]): void
+  /** All tenants with quotas; those for sandboxes and memory hold from now on. */
+  setQuotas(tenants: readonly TenantQuotas[]): void
   /** Every sandbox, with memory as measured now. */
   list(): Promise<SandboxInfo[]>
   /** Whether a function could be started now: a sandbox is there, or the last attempt at booting one did not fail. */

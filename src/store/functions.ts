@@ -75,6 +75,7 @@ interface VersionRow {
   memory_mib: number
   timeout_ms: number
   concurrency: number
+  auth: string
   env: string
   egress: string
   services: string
@@ -84,7 +85,7 @@ interface VersionRow {
 }
 
 const VERSION_COLUMNS =
-  'tenant, function, version, code_digest, runtime, handler, memory_mib, timeout_ms, concurrency, env, egress, services, secrets, contract, created_at_ms'
+  'tenant, function, version, code_digest, runtime, handler, memory_mib, timeout_ms, concurrency, auth, env, egress, services, secrets, contract, created_at_ms'
 
 export function functionStore(database: DatabaseSync): FunctionStore {
   const sql = statements(database)
@@ -116,7 +117,7 @@ export function functionStore(database: DatabaseSync): FunctionStore {
       `INSERT INTO functions (tenant, name, created_at_ms, deployed_at_ms) VALUES (?, ?, ?, ?)
        ON CONFLICT DO UPDATE SET deployed_at_ms = excluded.deployed_at_ms`,
     ).run(tenant, name, createdAtMs, createdAtMs)
-    sql(`INSERT INTO versions (${VERSION_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`).run(
+    sql(`INSERT INTO versions (${VERSION_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`).run(
       tenant,
       name,
       version.version,
@@ -126,6 +127,7 @@ export function functionStore(database: DatabaseSync): FunctionStore {
       version.memoryMiB,
       version.timeoutMs,
       version.concurrency,
+      version.auth ?? 'public',
       JSON.stringify(version.env),
       JSON.stringify(version.egress),
       JSON.stringify(version.services),
@@ -255,6 +257,7 @@ function toVersion(found: VersionRow): StoredVersion {
     memoryMiB: found.memory_mib as StoredVersion['memoryMiB'],
     timeoutMs: found.timeout_ms,
     concurrency: found.concurrency,
+    ...(found.auth === 'token' && { auth: 'token' as const }),
     env: JSON.parse(found.env) as Record<string, string>,
     egress: JSON.parse(found.egress) as string[],
     services: JSON.parse(found.services) as string[],

@@ -131,6 +131,68 @@ describe('a token', () => {
   })
 })
 
+describe('a function that asks for a token', () => {
+  const echo = `export default { fetch: (request) => Response.json({ authorization: request.headers.get('authorization') }) }`
+
+  it('is called with the scope invoke of its tenant only, and never sees the token', async () => {
+    await admin.setQuotas('shop', { functions: null })
+    await deployTo(admin, 'shop', 'closed', echo, { auth: 'token' })
+    const invoker = await tokenFor('shop', 'invoker', ['invoke'])
+    const bearer = (token: string): Record<string, string> => ({ authorization: `Bearer ${token}` })
+    const none = await call('shop', 'closed')
+    assert.equal(none.status, 401)
+    assert.equal(none.headers.get('www-authenticate'), 'Bearer realm="hostel"')
+    // What was answered is in force: no waiting.
+    const opened = await call('shop', 'closed', bearer(invoker.token))
+    assert.deepEqual([opened.status, opened.text], [200, '{"authorization":null}'])
+    for (const other of [(await tokenFor('shop', 'only-deploys', ['deploy'])).token, (await tokenFor('other', 'invoker', ['invoke'])).token, 'hst_made-up'])
+      assert.equal((await call('shop', 'closed', bearer(other))).status, 401)
+    assert.equal((await call('shop', 'closed', bearer(server.token))).status, 200)
+    await admin.removeToken('shop', 'invoker')
+    assert.equal((await call('shop', 'closed', bearer(invoker.token))).status, 401)
+  })
+
+  it('is open again with the version that asks for none, which sees what it is sent but no token of ours', async () => {
+    await deployTo(admin, 'shop', 'closed', echo, { auth: 'public' })
+    assert.equal((await call('shop', 'closed', { authorization: 'Basic eA==' })).text, '{"authorization":"Basic eA=="}')
+    assert.equal((await call('shop', 'closed', { authorization: `Bearer ${server.token}` })).text, '{"authorization":null}')
+    const plan = await admin.planVersion('shop', 'closed', { code: '0'.repeat(64), auth: 'token' })
+    assert.deepEqual(
+      plan.changes.find(({ field }) => field === 'auth'),
+      { field: 'auth', kind: 'added', to: 'token' },
+    )
+  })
+})
+
+describe('quotas', () => {
+  it('of requests and sandboxes are enforced as soon as they are set', async () => {
+    await admin.createTenant('small', {})
+    const slow = `export default { fetch: async () => (await new Promise((resolve) => setTimeout(resolve, 100)), new Response('slow')) }`
+    await deployTo(admin, 'small', 'slow', slow, { concurrency: 1 })
+    await admin.setQuotas('small', { sandboxes: 1 })
+    const answers = await Promise.all(Array.from({ length: 5 }, () => call('small', 'slow')))
+    assert.deepEqual(
+      answers.map(({ text }) => text),
+      Array.from({ length: 5 }, () => 'slow'),
+    )
+    assert.equal((await admin.sandboxes('small')).filter(({ tenant }) => tenant === 'small').length, 1)
+    // A deploy needs one too: the idle one goes.
+    await deployTo(admin, 'small', 'next', saying('next'))
+    assert.equal((await call('small', 'next')).text, 'next')
+
+    await admin.setQuotas('small', { requestsPerSecond: 3 })
+    const statuses = await Promise.all(Array.from({ length: 6 }, () => call('small', 'next')))
+    assert.ok(statuses.filter(({ status }) => status === 200).length <= 4)
+    const refused = statuses.find(({ status }) => status === 429)!
+    assert.equal(refused.headers.get('retry-after'), '1')
+    assert.match(refused.text, /tenant small is over its quota of 3 requests per second/)
+    assert.equal((await call('shop', 'hello')).status, 200)
+    await admin.setQuotas('small', { requestsPerSecond: null })
+    assert.equal((await call('small', 'next')).status, 200)
+    assert.deepEqual((await admin.tenant('small')).quotas, { functions: null, sandboxes: 1, memoryMiB: null, requestsPerSecond: null })
+  })
+})
+
 describe('the audit log', () => {
   it('tells who changed what, from where, and how it was before', async () => {
     const ci = await tokenFor('shop', 'ci', ['deploy', 'admin'])

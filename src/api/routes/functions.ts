@@ -141,5 +141,5 @@ export function functionRoutes(api: Api, context: ApiContext): void {
 /** A version as it is given out: without the values of its environment. */
 export function shownVersion(version: StoredVersion) {
   const { tenant: _tenant, function: _function, env, ...shown } = version
-  return { ...shown, envNames: Object.keys(env) }
+  return { ...shown, auth: shown.auth ?? ('public' as const), envNames: Object.keys(env) }
 }

@@ -38,8 +38,8 @@ export async function startTestApi(onRoute: (route: RouteOptions) => void): Prom
     unroute() {},
     namingSecret: () => [],
     resend: () => Promise.resolve(),
-    quotas() {},
-    tokens() {},
+    quotas: () => Promise.resolve(),
+    tokens: () => Promise.resolve(),
     sandboxes: () => Promise.resolve([]),
   }
   const system = { version: '0', runtimes: [], domain: 'localhost', apiAddress: 'hostel.example:8081', apiUrl: '', memoryBudgetMiB: 1, maxSandboxes: 1 }

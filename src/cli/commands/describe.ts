@@ -37,6 +37,7 @@ export const command = () =>
                 ['memory', `${live.memoryMiB} MiB`],
                 ['timeout', formatMs(live.timeoutMs)],
                 ['concurrency', `${live.concurrency} at once in one sandbox`],
+                ['callers', live.auth === 'token' ? 'need a token with the scope invoke' : 'anyone'],
                 ['environment', live.envNames.join(', ') || 'none'],
                 ['egress', live.egress.join(', ') || 'none'],
                 ...(live.services.length > 0 ? ([['services', live.services.join(', ')]] satisfies [string, string][]) : []),

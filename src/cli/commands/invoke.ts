@@ -6,6 +6,7 @@ import { ConnectionError, problemOf } from '../../client/errors.ts'
 import { CALL_TIMEOUT_MS, callFunction, EVENT_CONTENT_TYPE, INVOCATION_HEADER } from '../../client/gateway.ts'
 import { readBody } from '../../client/transport.ts'
 import type { Answer } from '../../client/transport.ts'
+import { TOKEN_PREFIX } from '../../functions/names.ts'
 import { limits } from '../../limits.ts'
 import { exitKindOf, problemFailure } from '../api-failure.ts'
 import { apiOption, collect, examples, jsonOption, newCommand, tenantOption, tokenOption } from '../command.ts'
@@ -54,6 +55,9 @@ export const command = () =>
       const { body, type, length } = await readInput(options, asEvent)
       if (type && headers['content-type'] === undefined) headers['content-type'] = type
       if (length !== undefined) headers['content-length'] = String(length)
+
+      // Only a token of ours, which the gateway keeps from functions.
+      if (headers['authorization'] === undefined && connection.token.startsWith(TOKEN_PREFIX)) headers['authorization'] = `Bearer ${connection.token}`
 
       const startedAt = performance.now()
       const gateway = await connection.gateway()

@@ -71,6 +71,7 @@ const show = () =>
           ['memory', `${found.memoryMiB} MiB`],
           ['timeout', formatMs(found.timeoutMs)],
           ['concurrency', `${found.concurrency} at once in one sandbox`],
+          ['callers', found.auth === 'token' ? 'need a token with the scope invoke' : 'anyone'],
           ['environment', found.envNames.join(', ') || 'none'],
         ]),
       )

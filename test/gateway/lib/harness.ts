@@ -4,6 +4,8 @@ import type { AddressInfo, Socket } from 'node:net'
 
 import type { InvocationRecord, RoutedFunction, RoutedVersion } from '../../../src/functions/types.ts'
 import { hostRulesOf } from '../../../src/gateway/address.ts'
+import { createAccess } from '../../../src/gateway/auth.ts'
+import type { Access } from '../../../src/gateway/auth.ts'
 import type { AccessLog } from '../../../src/gateway/access-log.ts'
 import { trustedProxiesOf } from '../../../src/gateway/client.ts'
 import { createHealth } from '../../../src/gateway/health.ts'
@@ -63,6 +65,7 @@ export async function startGateway(
     trustedProxies?: string[]
     clientLimit?: number
     accessLog?: AccessLog
+    access?: Access
   } = {},
 ): Promise<TestGateway> {
   const records: InvocationRecord[] = []
@@ -77,6 +80,7 @@ export async function startGateway(
   table.replaceAll(options.functions ?? [{ tenant: 'default', name: 'hello', aliases: { live: 1 }, versions: [testVersion(options.version)] }])
   const edge = createEdge({
     table,
+    access: options.access ?? createAccess(),
     proxies: trustedProxiesOf(options.trustedProxies ?? []),
     clientLimiter: options.clientLimit ? createRateLimiter(options.clientLimit, 100) : null,
     accessLog: options.accessLog ?? null,
@@ -159,6 +163,7 @@ async function oneSandboxScheduler(socket: Socket, notes: string[]): Promise<Sch
       return { contract: 'fetch', initMs: 1 }
     },
     noteVersions() {},
+    setQuotas() {},
     retire() {},
     list: async () => [],
     canServe: () => true,

@@ -1,0 +1,2 @@
+-- Whether callers need a token: `public` or `token`.
+ALTER TABLE versions ADD COLUMN auth TEXT NOT NULL DEFAULT 'public';
