@@ -13,7 +13,7 @@ export function useProxyLater() {
   const use = () => {
     if (done) return
     done = true
-    delete (/** @type {any} */ (globalThis)[DISPATCHER])
+    if (Object.getOwnPropertyDescriptor(globalThis, DISPATCHER)?.configurable) delete (/** @type {any} */ (globalThis)[DISPATCHER])
     try {
       process.getBuiltinModule('node:http').setGlobalProxyFromEnv(process.env)
     } catch {

@@ -80,6 +80,19 @@ describe('the keeper, reading what the gateway sends', () => {
     )
   })
 
+  it('takes doors by name and port only, and few of them', () => {
+    const base = { type: 'specialise', req: 1, sandbox: 1, codeDigest: digest, label: 'l' }
+    const parsed = (doors: unknown): unknown => parseGatewayMessage({ ...base, doors })
+    const good = { proxy: true, services: [{ name: 'postgres.internal', port: 5_432 }] }
+    assert.deepEqual(parsed({ ...good, more: 1, services: [{ ...good.services[0], target: '10.0.0.1' }] }), { ...base, doors: good })
+    const service = (name: unknown, port: unknown = 1): unknown => ({ proxy: false, services: [{ name, port }] })
+    const bad = [null, 1, {}, { proxy: 1, services: [] }, { proxy: true }, { proxy: true, services: Array.from({ length: 17 }, () => good.services[0]) }]
+    for (const name of ['localhost', 'a b', 'a\n127.0.0.1 b', 'a\tb', '', '-a', 'a..b', 'A', '1.2.3.4', '127.1', '1', `${'a'.repeat(64)}.b`, 7])
+      bad.push(service(name) as never)
+    for (const port of [0, 65_536, -1, 1.5, '1', null]) bad.push(service('a', port) as never)
+    for (const doors of bad) assert.ok('refused' in (parsed(doors) as object), JSON.stringify(doors))
+  })
+
   it('hears nothing from control but that it serves', () => {
     assert.equal(isReadyMessage({ type: 'ready' }), true)
     for (const message of [null, 'ready', { type: 'boot' }, {}]) assert.equal(isReadyMessage(message), false)

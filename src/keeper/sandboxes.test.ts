@@ -133,6 +133,32 @@ describe('the keeper’s books on sandboxes', () => {
     assert.deepEqual(gateway.got, [])
   })
 
+  it('open doors as asked, hand over a listener for each, and keep them for the next gateway', async () => {
+    await boot(1)
+    const doors = {
+      proxy: false,
+      services: [
+        { name: 'db.internal', port: 1 },
+        { name: 'db.internal', port: 2 },
+      ],
+    }
+    const door = { type: 'handed', sandbox: 1, part: 'door' } as const
+    assert.deepEqual(await say({ type: 'specialise', req: 2, sandbox: 1, codeDigest: digest, label: 'l', doors }), [
+      { ...door, req: 2 },
+      { ...door, req: 2 },
+      { type: 'done', req: 2 },
+    ])
+    assert.deepEqual(calls, ['specialise 1', 'open doors of 1'])
+    await say({ type: 'freeze', req: 3, sandbox: 1 })
+    await nextGateway()
+    assert.deepEqual(gateway.got.slice(0, 3), [
+      { type: 'adopt', sandbox: 1, spareClass, label: 'l', handles: 5 },
+      { ...door, req: 0 },
+      { ...door, req: 0 },
+    ])
+    for (const fd of gateway.fds) fstatSync(fd)
+  })
+
   it('end a sandbox whose specialisation only the dead gateway knew the end of', async () => {
     await boot(1)
     await say({ type: 'specialise', req: 2, sandbox: 1, codeDigest: digest, label: 'default/hello@1' })

@@ -47,6 +47,9 @@ const NODE_HEAP_MIB: Record<MemoryClassMiB, { old: number; semi: number }> = {
   4096: { old: 3_712, semi: 16 },
 }
 
+/** Where every runtime looks for the authorities it trusts (SSL_CERT_FILE in `runtimes/recipes.mjs`). */
+export const AUTHORITIES = '/etc/ssl/certs/ca-certificates.crt'
+
 export interface BundleRequest {
   runtime: Runtime
   memoryMiB: MemoryClassMiB
@@ -59,6 +62,8 @@ export interface BundleRequest {
   tmpDir: string
   /** File that appears at /etc/hosts. */
   hostsFile: string
+  /** File with the authorities that guests trust, instead of the root file system's own; undefined leaves that. */
+  authoritiesFile: string | undefined
 }
 
 /** The `config.json` for crun or runc. */
@@ -90,7 +95,8 @@ export function bundleConfig(request: BundleRequest): Record<string, unknown> {
       { destination: '/hostel', type: 'bind', source: request.shimDir, options: ['bind', 'private', 'ro', 'nosuid', 'nodev'] },
       // Slaves of a shared mount of the keeper's: what it mounts there at specialisation appears here.
       { destination: '/code', type: 'bind', source: request.codeDir, options: ['bind', 'rslave', 'ro', 'nosuid', 'nodev'] },
-      { destination: '/etc/hosts', type: 'bind', source: request.hostsFile, options: ['bind', 'private', 'ro', 'nosuid', 'nodev', 'noexec'] },
+      fileMount('/etc/hosts', request.hostsFile),
+      ...(request.authoritiesFile === undefined ? [] : [fileMount(AUTHORITIES, request.authoritiesFile)]),
       { destination: '/tmp', type: 'bind', source: request.tmpDir, options: ['bind', 'rslave', 'ro', 'nosuid', 'nodev'] },
     ],
     linux: {
@@ -104,6 +110,10 @@ export function bundleConfig(request: BundleRequest): Record<string, unknown> {
       seccomp: seccompProfile(process.arch),
     },
   }
+}
+
+function fileMount(destination: string, source: string): Record<string, unknown> {
+  return { destination, type: 'bind', source, options: ['bind', 'private', 'ro', 'nosuid', 'nodev', 'noexec'] }
 }
 
 function commandFor(runtime: Runtime, memoryMiB: MemoryClassMiB): string[] {

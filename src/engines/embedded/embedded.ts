@@ -11,7 +11,7 @@ import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { type MemoryClassMiB, limits } from '../../limits.ts'
 import { type BootRequest, type Engine, EngineError, type SandboxEnds } from '../engine.ts'
 import { SystemCallError } from '../libc.native.ts'
-import { bundleConfig } from './bundle.ts'
+import { AUTHORITIES, bundleConfig } from './bundle.ts'
 import { type SandboxCgroup, hideUnifiedTree, openCgroups } from './cgroups.ts'
 import { startContainer } from './crun.ts'
 import { DescriptorSet, pipe, socketpair } from './descriptors.native.ts'
@@ -78,6 +78,7 @@ export async function createEmbeddedEngine(options: EmbeddedOptions): Promise<En
   const dirs = { bundles: join(scratch, 'bundles'), crun: join(scratch, 'crun'), shims: join(scratch, 'shims'), stage: join(scratch, 'stage') }
   for (const dir of Object.values(dirs)) await mkdir(dir, { mode: 0o711 })
   await copyShims(options.runtimes, options.appDir, dirs.shims)
+  const authoritiesFile = await copyAuthorities(join(scratch, 'authorities.crt'))
   mountScratch(dirs.stage)
   shareMount(dirs.stage)
   await hideUnifiedTree()
@@ -203,6 +204,7 @@ export async function createEmbeddedEngine(options: EmbeddedOptions): Promise<En
           codeDir: stageOf(id, 'code'),
           tmpDir: stageOf(id, 'tmp'),
           hostsFile: stageOf(id, 'hosts'),
+          authoritiesFile,
         }),
       ),
     )
@@ -321,6 +323,18 @@ function readAhead(runtimes: ReadonlyMap<string, Runtime>, reaper: Reaper): Disp
     [Symbol.dispose]() {
       if (reading) process.kill(-child.pid!, 'SIGKILL')
     },
+  }
+}
+
+/** What this machine trusts as it is now, so that an authority of the operator's own counts inside, too; undefined where there is no such file. */
+async function copyAuthorities(target: string): Promise<string | undefined> {
+  try {
+    await cp(AUTHORITIES, target, { dereference: true })
+    await chmod(target, 0o644)
+    return target
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
   }
 }
 

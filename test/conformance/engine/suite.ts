@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { closeSync } from 'node:fs'
-import { Socket } from 'node:net'
+import { Socket, createServer } from 'node:net'
 import { createInterface } from 'node:readline'
 import { after, afterEach, before, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -165,6 +165,48 @@ export function engineConformance(name: string, open: () => Promise<EngineUnderT
       for (const guest of [first, second]) await under.engine.specialise(guest.id, under.codeDigest)
       await first.ask('write', { path: '/tmp/secret', text: 'x' })
       assert.deepEqual(await second.ask('list', { path: '/tmp' }), { value: [] })
+    })
+
+    it('opens doors that lead from inside to listeners outside, and knows the services by name', async () => {
+      const guest = await boot()
+      await under.engine.specialise(guest.id, under.codeDigest)
+      const services = [
+        { name: 'db.internal', port: 5_432 },
+        { name: 'db.internal', port: 80 },
+        { name: 'cache.internal', port: 5_432 },
+      ]
+      const fds = await under.engine.openDoors(guest.id, { proxy: true, services })
+      assert.equal(fds.length, 4)
+      const servers = fds.map((fd, index) => {
+        const server = createServer((socket) => void socket.on('error', () => {}).end(`door ${index}`))
+        return server.listen({ fd })
+      })
+      // Each place's answer, or the error's code.
+      const script = `const { connect } = require('node:net')
+        for (const [host, port] of ${JSON.stringify([
+          ['127.0.0.1', 3128],
+          ['db.internal', 5432],
+          ['db.internal', 80],
+          ['cache.internal', 5432],
+          ['127.0.0.1', 5432],
+          ['db.internal', 3128],
+        ])})
+          connect(port, host).on('data', (data) => console.log(host, port, String(data))).on('error', (error) => console.log(host, port, error.code))`
+      const { value, error } = await guest.ask('run', { program: '/usr/local/bin/node', args: ['-e', script] })
+      for (const server of servers) server.close()
+      assert.deepEqual(`${value as string}${error ?? ''}`.trim().split('\n').sort(), [
+        '127.0.0.1 3128 door 0',
+        '127.0.0.1 5432 ECONNREFUSED',
+        'cache.internal 5432 door 3',
+        'db.internal 3128 ECONNREFUSED',
+        'db.internal 5432 door 1',
+        'db.internal 80 door 2',
+      ])
+      assert.match(String((await guest.ask('read', { path: '/etc/hosts' })).value), /^127\.0\.0\.1\tlocalhost\n.*\tdb\.internal\n.*\tcache\.internal\n$/s)
+      assert.ok(['EROFS', 'EACCES'].includes((await guest.ask('write', { path: '/etc/hosts', text: '' })).error!))
+      const other = await boot()
+      await under.engine.specialise(other.id, under.codeDigest)
+      assert.equal((await other.ask('read', { path: '/etc/hosts' })).value, '127.0.0.1\tlocalhost\n::1\tlocalhost\n')
     })
 
     it('refuses code that is not there or leads elsewhere, a second specialisation, and unknown sandboxes', async () => {

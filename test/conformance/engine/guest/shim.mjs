@@ -17,7 +17,7 @@ const commands = {
   open: ({ fd }) => {
     fstatSync(fd)
   },
-  run: ({ command, args }) => execFileSync(command, args, { encoding: 'utf8' }),
+  run: ({ program, args }) => execFileSync(program, args, { encoding: 'utf8' }),
   print: ({ fd, text }) => writeFileSync(fd, text),
   // A grandchild in a session of its own, whose parent is gone.
   orphan: () => {
