@@ -42,8 +42,9 @@ function changeText({ field, kind, from, to }: Plan['changes'][number]): string 
   const show = (value: unknown): string => key?.[1].show?.(value) ?? (typeof value === 'string' ? value : JSON.stringify(value))
   const name = key?.[0] ?? field
   if (from === undefined && to === undefined) return `${name} ${kind}`
-  if (from === undefined) return `${name} ${show(to)}`
-  return to === undefined ? `${name} ${show(from)} → none` : `${name} ${show(from)} → ${show(to)}`
+  const absent = key?.[1].absent
+  if (from === undefined) return absent === undefined ? `${name} ${show(to)}` : `${name} ${absent} → ${show(to)}`
+  return `${name} ${show(from)} → ${to === undefined ? (absent ?? 'none') : show(to)}`
 }
 
 function short(digest: unknown): string {

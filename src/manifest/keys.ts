@@ -17,6 +17,8 @@ export interface Key {
   read: (value: Value, report: Report) => unknown
   /** A value of the API for people. */
   show?: (value: unknown) => string
+  /** What is so when the API leaves the field out, for people; "none" otherwise. */
+  absent?: string
 }
 
 export const functionKeys: Record<string, Key> = {
@@ -63,6 +65,7 @@ export const functionKeys: Record<string, Key> = {
     example: 'token',
     schema: { type: 'string', enum: ['public', 'token'] },
     read: textLike(/^(public|token)$/, 'public or token'),
+    absent: 'public',
   },
   env: {
     field: 'env',

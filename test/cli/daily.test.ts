@@ -107,14 +107,14 @@ describe('deploying a hostel.yaml', () => {
 
   it('stops where a function does not start, with its file from here, and goes on from there', async () => {
     write(project.path, { 'a/index.ts': answering('a'), 'b/index.ts': "throw new Error('not today')\n" })
-    manifest('functions: { a: { source: a }, b: { source: b }, web: { source: web, timeout: 6s } }\n')
+    manifest('functions: { a: { source: a }, b: { source: b }, web: { source: web, timeout: 6s, auth: token } }\n')
     const failed = await deploy('--yes')
     assert.equal(failed.code, 5)
     assert.match(failed.stderr, /a is live as version 1\.[\s\S]*Not done any more: web\.[\s\S]*error: b: [\s\S]*not today\n +at b\/index\.ts:1:7/)
     write(project.path, { 'b/index.ts': answering('b') })
     const mended = await deploy('--yes')
     assert.equal(mended.code, 0, mended.stderr)
-    assert.match(mended.stdout, /= a [\s\S]*\+ b [\s\S]*~ web +timeout 5 s → 6 s/)
+    assert.match(mended.stdout, /= a [\s\S]*\+ b [\s\S]*~ web +timeout 5 s → 6 s\n +auth public → token\n/)
   })
 
   it('refuses options that the file speaks about, and knows one function by name', async () => {

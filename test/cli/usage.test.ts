@@ -3,6 +3,8 @@ import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 
+import { NewVersion } from '../../src/api/schemas.ts'
+import { functionKeys } from '../../src/manifest/keys.ts'
 import { commandTable } from '../../src/cli/program.ts'
 import { renderReference } from '../../src/cli/reference.ts'
 import { hostel, run, temporaryDirectory } from './run.ts'
@@ -116,6 +118,12 @@ describe('the command line', () => {
     const result = spawnSync(join(directory.path, 'bin', 'hostel'), ['ls'], { encoding: 'utf8', timeout: 20_000 })
     assert.equal(result.status, 1)
     assert.match(result.stderr, /not set up yet[\s\S]*npm run setup/)
+  })
+
+  it('lets hostel.yaml say whatever the API takes of a version', () => {
+    const fields = Object.keys(NewVersion.properties).filter((field) => field !== 'code')
+    const said = Object.values(functionKeys).map(({ field }) => field)
+    assert.deepEqual(said.toSorted(), fields.toSorted())
   })
 
   it('is documented as it is', async () => {
