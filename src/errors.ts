@@ -114,6 +114,20 @@ export const errorKinds = {
   },
   egress_busy: { status: 429, retryable: true, title: 'Too many connections are open through the doors', hint: 'Close connections, or use fewer at once.' },
 
+  // Storage. What runs goes on from memory; what would have to be kept is refused.
+  storage_full: {
+    status: 507,
+    retryable: true,
+    title: 'The disk that holds the data directory is full',
+    hint: 'Make room on it; functions go on meanwhile, and the server writes again by itself.',
+  },
+  storage_failed: {
+    status: 500,
+    retryable: false,
+    title: 'The data directory cannot be read or written',
+    hint: 'See the server log, check the disk, and restore a backup if files are damaged.',
+  },
+
   // Ourselves.
   internal: { status: 500, retryable: true, title: 'Hostel made a mistake', hint: 'Please report it with the invocation id; the server log has the details.' },
 } as const satisfies Record<string, ErrorKind>

@@ -33,6 +33,7 @@ import { countLogs } from './telemetry/logs.ts'
 import { processFigures } from './telemetry/process.ts'
 import { createRegistry } from './telemetry/registry.ts'
 import { createTracer } from './telemetry/tracer.ts'
+import { steadyNowMs } from './telemetry/clock.ts'
 
 /** Where the keeper leaves the listening socket. */
 const LISTENING_FD = 4
@@ -163,16 +164,16 @@ function start(settings: ChildSettings): Gateway {
       }
     },
     async stop(withinMs) {
-      const until = Date.now() + withinMs
+      const until = steadyNowMs() + withinMs
       draining = true
       tls?.server.close()
       edge.drain()
       await inFlight.drained(withinMs * (1 - STOP_RESERVE))
       edge.end()
-      await scheduler.stop(Math.max(0, until - Date.now()))
+      await scheduler.stop(Math.max(0, until - steadyNowMs()))
       void tracer?.flush()
       await accessLog?.flush()
-      await reports.flush(Math.max(0, until - Date.now()))
+      await reports.flush(Math.max(0, until - steadyNowMs()))
     },
   }
 }

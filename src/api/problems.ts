@@ -3,6 +3,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 
 import { HostelError, problemOf } from '../errors.ts'
 import type { ErrorCode } from '../errors.ts'
+import { storageFault } from '../store/faults.ts'
 import type { Logger } from '../telemetry/logger.ts'
 
 /** Fastify's own errors that are the sender's to mend, as ours. */
@@ -18,6 +19,8 @@ const FASTIFY_ERRORS: Record<string, (error: FastifyError) => HostelError> = {
 /** Finds the catalogue's error for anything thrown. */
 function toHostelError(error: unknown): HostelError {
   if (error instanceof HostelError) return error
+  const fault = storageFault(error)
+  if (fault) return fault
   const { code, statusCode, message } = error as Partial<FastifyError>
   const known = code === undefined ? undefined : FASTIFY_ERRORS[code]
   if (known) return known(error as FastifyError)
@@ -25,10 +28,13 @@ function toHostelError(error: unknown): HostelError {
   return new HostelError('internal', undefined, { cause: error })
 }
 
+/** What the operator has to know. */
+const LOGGED: readonly ErrorCode[] = ['internal', 'storage_full', 'storage_failed']
+
 /** Sends the problem document of whatever a route threw. */
 export function sendProblem(error: unknown, request: FastifyRequest, reply: FastifyReply, logger: Logger): FastifyReply {
   const known = toHostelError(error)
-  if (known.code === 'internal') logger.error({ err: known.cause ?? known, method: request.method, url: request.url }, 'request failed')
+  if (LOGGED.includes(known.code)) logger.error({ err: known.cause ?? known, method: request.method, url: request.url }, 'request failed')
   if (known.retryAfterSeconds !== undefined) reply.header('retry-after', String(known.retryAfterSeconds))
   const hasFacts = Object.keys(known.facts).length > 0
   const isFault = FUNCTION_FAULTS.includes(known.code)

@@ -11,6 +11,7 @@ import type { AcquireOptions, Lease, Scheduler } from '../scheduler/types.ts'
 import type { Tracer } from '../telemetry/tracer.ts'
 import { formatTraceparent, parseTraceparent } from '../telemetry/trace-context.ts'
 import type { Trace } from '../telemetry/trace-context.ts'
+import { steadyNowMs } from '../telemetry/clock.ts'
 import { detailOf } from './explain.ts'
 
 /** What is asked of a function. */
@@ -99,7 +100,7 @@ export class Invocation implements ExchangeSink, AcquireOptions {
     this.services = services
     this.call = call
     this.caller = caller
-    this.deadlineAtMs = this.startedAtMs + call.version.timeoutMs
+    this.deadlineAtMs = steadyNowMs() + call.version.timeoutMs
     this.trace = services.tracer?.begin(call.traceparent) ?? null
     this.deadline = setTimeout(expire, call.version.timeoutMs, this)
   }
@@ -187,7 +188,7 @@ export class Invocation implements ExchangeSink, AcquireOptions {
 
   extend(withinMs: number): void {
     clearTimeout(this.deadline)
-    this.deadlineAtMs = Date.now() + withinMs
+    this.deadlineAtMs = steadyNowMs() + withinMs
     this.deadline = setTimeout(expire, withinMs, this)
     this.lease?.extend(this.deadlineAtMs)
   }
@@ -266,7 +267,7 @@ function forward(invocation: Invocation, lease: Lease): void {
   if (trace) setHeader(call.headers, 'traceparent', traceparent!)
   const meta = {
     id: call.id,
-    deadlineMs: Math.max(1, invocation.deadlineAtMs - Date.now()),
+    deadlineMs: Math.max(1, invocation.deadlineAtMs - steadyNowMs()),
     ...(traceparent !== undefined && parseTraceparent(traceparent) && { traceparent }),
     ...(call.isEvent && { event: true as const }),
     ...(call.upgrade && { upgrade: call.upgrade }),

@@ -7,6 +7,7 @@ import { limits } from '../limits.ts'
 import type { Link } from '../link/link.ts'
 import type { Logger } from '../telemetry/logger.ts'
 import type { Registry } from '../telemetry/registry.ts'
+import { steadyNowMs } from '../telemetry/clock.ts'
 
 export interface Reports {
   record(record: InvocationRecord): void
@@ -144,8 +145,8 @@ export function createReports(logger: Logger, metrics: Registry): Reports {
       wake(limits.batchDelayMs)
     },
     async flush(withinMs) {
-      const until = Date.now() + withinMs
-      while (!idle() && link && Date.now() < until) {
+      const until = steadyNowMs() + withinMs
+      while (!idle() && link && steadyNowMs() < until) {
         await send()
         if (!idle()) await new Promise((resolve) => setTimeout(resolve, 10))
       }

@@ -39,6 +39,24 @@ export interface DataDirectory extends Disposable {
 
 /** Opens or makes it; `cliLink` will point at its `cli.json`. @throws HostelError `conflict` when a running server has it. */
 export function openDataDirectory(wanted: string, cliLink: string): DataDirectory {
+  return explained(wanted, () => openIt(wanted, cliLink))
+}
+
+/** @throws HostelError for what an operator can mend */
+function explained<T>(path: string, work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOSPC' || code === 'EDQUOT')
+      throw new HostelError('storage_full', `the disk of the data directory ${path} is full; make room and start again`)
+    if (code === 'EROFS')
+      throw new HostelError('storage_failed', `the data directory ${path} is on a disk that can only be read; remount it, or choose another with --data`)
+    throw error
+  }
+}
+
+function openIt(wanted: string, cliLink: string): DataDirectory {
   mkdirSync(wanted, { recursive: true, mode: 0o755 })
   const path = realpathSync(wanted)
   const keeperDir = join(path, 'keeper')
@@ -71,7 +89,9 @@ function lockedDirectory(path: string, keeperDir: string, lockFd: number, cliLin
     isNew: () => !existsSync(shownMarker),
     markShown: () => writeFileSync(shownMarker, ''),
     publish(urls) {
-      replaceFile(cliFile, (temporary) => writeFileSync(temporary, `${JSON.stringify({ ...urls, token: adminToken }, null, 2)}\n`, { mode: 0o600 }))
+      explained(path, () =>
+        replaceFile(cliFile, (temporary) => writeFileSync(temporary, `${JSON.stringify({ ...urls, token: adminToken }, null, 2)}\n`, { mode: 0o600 })),
+      )
       replaceFile(cliLink, (temporary) => symlinkSync(cliFile, temporary))
     },
     [Symbol.dispose]() {
@@ -110,8 +130,13 @@ function readToken(cliFile: string): string | undefined {
 
 function replaceFile(path: string, write: (temporary: string) => void): void {
   const temporary = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`
-  write(temporary)
-  renameSync(temporary, path)
+  try {
+    write(temporary)
+    renameSync(temporary, path)
+  } catch (error) {
+    rmSync(temporary, { force: true })
+    throw error
+  }
 }
 
 function linkTarget(path: string): string | undefined {

@@ -1,5 +1,6 @@
 /** What the scheduler does about sandboxes that end or are about to: learning from it, and waiting for it. */
 import { HostelError } from '../errors.ts'
+import { steadyNowMs } from '../telemetry/clock.ts'
 import type { VersionPool } from './pool.ts'
 import type { Sandbox } from './sandbox.ts'
 
@@ -32,5 +33,5 @@ export async function started(sandbox: Sandbox): Promise<void> {
 const POLL_MS = 20
 
 export async function until(isSo: () => boolean, deadlineAtMs: number): Promise<void> {
-  while (!isSo() && Date.now() < deadlineAtMs) await new Promise((resolve) => setTimeout(resolve, POLL_MS))
+  while (!isSo() && steadyNowMs() < deadlineAtMs) await new Promise((resolve) => setTimeout(resolve, POLL_MS))
 }

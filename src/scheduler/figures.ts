@@ -2,6 +2,7 @@
 import type { SandboxInfo } from '../functions/types.ts'
 import type { MetricSample } from '../telemetry/catalogue.ts'
 import type { Registry } from '../telemetry/registry.ts'
+import { steadyNowMs } from '../telemetry/clock.ts'
 import type { Fleet } from './fleet.ts'
 import type { VersionPool } from './pool.ts'
 import { target } from './spares.ts'
@@ -26,7 +27,7 @@ export function schedulerFigures(
     const counts = new Map(STATES.map((state) => [state, 0]))
     for (const sandbox of fleet.sandboxes.values()) counts.set(sandbox.visibleState, counts.get(sandbox.visibleState)! + 1)
     for (const [state, value] of counts) yield { name: 'hostel_sandboxes', labels: { state }, value }
-    const nowMs = Date.now()
+    const nowMs = steadyNowMs()
     for (const state of classes.byKey.values()) {
       const labels = { class: state.key }
       yield { name: 'hostel_spares', labels, value: state.spares.length }

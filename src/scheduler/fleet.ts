@@ -4,6 +4,7 @@ import { limits } from '../limits.ts'
 import type { ChildSettings, SpareClass } from '../keeper/messages.ts'
 import type { Logger } from '../telemetry/logger.ts'
 import type { Registry } from '../telemetry/registry.ts'
+import { steadyNowMs } from '../telemetry/clock.ts'
 import { createBudget, victims } from './budget.ts'
 import type { Budget } from './budget.ts'
 import { endReasons } from './causes.ts'
@@ -160,7 +161,7 @@ export function createFleet(options: FleetOptions): Fleet {
         const sandbox = new Sandbox(await keeper.boot(spareClass), spareClass, handlers)
         await makeReady(sandbox, Math.max(1, limits.bootTimeoutMs - (performance.now() - startedAtMs)))
         sandbox.state = 'spare'
-        sandbox.idleSinceMs = Date.now()
+        sandbox.idleSinceMs = steadyNowMs()
         metrics.counter('hostel_sandbox_boots_total', { result: 'ok' }).value++
         return sandbox
       } catch (error) {
@@ -231,7 +232,7 @@ export function createFleet(options: FleetOptions): Fleet {
       evict(budget.missingMiB(0), 0, { spareClass: '' })
     },
     forgetLost() {
-      const beforeMs = Date.now() - FORGET_AFTER_MS
+      const beforeMs = steadyNowMs() - FORGET_AFTER_MS
       for (const sandbox of sandboxes.values()) {
         if (sandbox.state !== 'ending' || sandbox.endingSinceMs > beforeMs) continue
         logger.error({ sandbox: sandbox.id }, 'the keeper never said that a sandbox is gone')

@@ -1,6 +1,7 @@
 /** What is looked after from time to time: idle sandboxes are frozen and later ended, surplus spares and empty pools go, memory is measured. */
 import { limits } from '../limits.ts'
 import type { Logger } from '../telemetry/logger.ts'
+import { steadyNowMs } from '../telemetry/clock.ts'
 import { endReasons } from './causes.ts'
 import type { Fleet } from './fleet.ts'
 import type { VersionPool } from './pool.ts'
@@ -25,7 +26,7 @@ export function startHousekeeping(options: HousekeepingOptions): { stop(): void 
   const { fleet, classes, pools, keepWarmMs, logger, plan } = options
 
   function sweep(): void {
-    const nowMs = Date.now()
+    const nowMs = steadyNowMs()
     for (const sandbox of fleet.sandboxes.values()) {
       if (!sandbox.isIdle) continue
       const idleMs = nowMs - sandbox.idleSinceMs
@@ -40,7 +41,7 @@ export function startHousekeeping(options: HousekeepingOptions): { stop(): void 
   function measure(): void {
     fleet.forgetLost()
     for (const pool of pools.values()) {
-      const remembers = pool.failures + pool.crashes > 0 && Date.now() - pool.lastTroubleAtMs < backoffMs(pool.failures) + FORGET_FAILURES_AFTER_MS
+      const remembers = pool.failures + pool.crashes > 0 && steadyNowMs() - pool.lastTroubleAtMs < backoffMs(pool.failures) + FORGET_FAILURES_AFTER_MS
       if (pool.sandboxes.size > 0 || pool.waiters.size > 0 || remembers) continue
       pool.dropped = true
       pools.delete(pool.key)

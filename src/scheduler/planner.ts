@@ -1,6 +1,7 @@
 /** What is booted next: for requests that wait first, at most two at a time; else a refill, one at a time and a moment later. */
 import { HostelError } from '../errors.ts'
 import type { Logger } from '../telemetry/logger.ts'
+import { steadyNowMs } from '../telemetry/clock.ts'
 import type { Fleet } from './fleet.ts'
 import type { VersionPool } from './pool.ts'
 import { noteBootFailure } from './spares.ts'
@@ -46,13 +47,13 @@ export function createPlanner(options: PlannerOptions): Planner {
       }
       void boot(state)
     }
-    if (classes.booting === 0 && classes.shortest(Date.now()) !== null) refillTimer ??= setTimeout(refill, REFILL_DELAY_MS)
+    if (classes.booting === 0 && classes.shortest(steadyNowMs()) !== null) refillTimer ??= setTimeout(refill, REFILL_DELAY_MS)
   }
 
   function refill(): void {
     refillTimer = null
     if (stopped || classes.booting > 0) return
-    const state = classes.shortest(Date.now())
+    const state = classes.shortest(steadyNowMs())
     if (state !== null && fleet.hasRoom(state.spareClass, false)) void boot(state)
   }
 
@@ -79,7 +80,7 @@ export function createPlanner(options: PlannerOptions): Planner {
       state.spares.push(spare)
     } catch (error) {
       if (stopped) return
-      noteBootFailure(state, Date.now())
+      noteBootFailure(state, steadyNowMs())
       logger.error({ spareClass: state.key, failures: state.failures, error: (error as Error).message }, 'could not boot a sandbox')
       if (state.failures >= FAILURES_MAX) tell(state, error as HostelError)
     } finally {
@@ -98,7 +99,7 @@ export function createPlanner(options: PlannerOptions): Planner {
     assertBootable(pool) {
       const state = classes.byKey.get(pool.classKey)
       if (state === undefined || state.failures < FAILURES_MAX || state.spares.length > 0 || pool.sandboxes.size > 0) return
-      const leftMs = state.retryAtMs - Date.now()
+      const leftMs = state.retryAtMs - steadyNowMs()
       if (leftMs > 0) throw unbootable(`${state.failures} boots in a row failed`, Math.ceil(leftMs / 1_000))
     },
     stop() {

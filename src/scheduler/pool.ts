@@ -2,6 +2,7 @@
 import { HostelError } from '../errors.ts'
 import type { RoutedVersion } from '../functions/types.ts'
 import { limits } from '../limits.ts'
+import { steadyNowMs } from '../telemetry/clock.ts'
 import { backoffMs } from './budget.ts'
 import type { Sandbox } from './sandbox.ts'
 
@@ -95,7 +96,7 @@ export class VersionPool {
   /** @throws HostelError `init_failed` (or what the start failed with) while it is too early to try again. */
   assertNotBackingOff(): void {
     const retryAtMs = this.lastFailureAtMs + backoffMs(this.failures)
-    const leftMs = retryAtMs - Date.now()
+    const leftMs = retryAtMs - steadyNowMs()
     if (this.lastFailure === null || leftMs <= 0 || this.free.length > 0 || this.hasStarted) return
     const retryAfterSeconds = Math.ceil(leftMs / 1_000)
     throw new HostelError(this.lastFailure.code, `the function failed to start ${this.failures} times in a row; the next try is in ${retryAfterSeconds} s`, {
@@ -106,11 +107,11 @@ export class VersionPool {
 
   /** @throws HostelError what its sandboxes ended with, while it is too early for another one. */
   assertNotCrashing(): void {
-    const leftMs = this.lastCrashAtMs + this.crashPauseMs - Date.now()
+    const leftMs = this.lastCrashAtMs + this.crashPauseMs - steadyNowMs()
     if (this.lastCrash === null || leftMs <= 0 || this.sandboxes.size > 0) return
     const retryAfterSeconds = Math.ceil(leftMs / 1_000)
     throw new HostelError(this.lastCrash.code, `its process ended in ${this.crashes} sandboxes in a row; the next one starts in ${retryAfterSeconds} s`, {
-      facts: { ...this.lastCrash.facts, crashes: this.crashes, retryAtMs: Date.now() + leftMs },
+      facts: { ...this.lastCrash.facts, crashes: this.crashes, retryAtMs: steadyNowMs() + leftMs },
       retryAfterSeconds,
     })
   }
@@ -119,7 +120,7 @@ export class VersionPool {
   noteCrash(error: HostelError, startedAtMs: number): number {
     if (startedAtMs >= this.lastCrashAtMs) this.crashes++
     this.lastCrash = error
-    this.lastCrashAtMs = Date.now()
+    this.lastCrashAtMs = steadyNowMs()
     return this.crashPauseMs
   }
 
@@ -141,7 +142,7 @@ export class VersionPool {
   noteFailure(error: HostelError, begunAtMs: number): void {
     if (begunAtMs >= this.lastFailureAtMs) this.failures++
     this.lastFailure = error
-    this.lastFailureAtMs = Date.now()
+    this.lastFailureAtMs = steadyNowMs()
     // Nobody in the queue would fare better, unless some sandbox of it runs.
     if (!this.hasStarted) this.refuseAll(error)
   }
@@ -158,7 +159,7 @@ export class VersionPool {
     if (this.sandboxesMax < 1) throw new HostelError('no_capacity', `a sandbox of ${this.version.memoryMiB} MiB is more than the server may use in all`)
     if (this.waiters.size >= limits.queueMaxRequests)
       throw new HostelError('too_many_requests', `${limits.queueMaxRequests} requests wait already`, { retryAfterSeconds: 1 })
-    const sinceMs = Date.now()
+    const sinceMs = steadyNowMs()
     const leftMs = options.deadlineAtMs - sinceMs
     if (leftMs <= 0) throw new HostelError('deadline_exceeded')
     const { promise, resolve, reject } = Promise.withResolvers<Sandbox>()

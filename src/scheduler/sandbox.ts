@@ -13,6 +13,7 @@ import { createLineSplitter } from '../sandbox/lines.ts'
 import { createLogIntake, FLOOD_PAUSE_MS } from '../sandbox/log-intake.ts'
 import type { LogIntake } from '../sandbox/log-intake.ts'
 import type { Contract, GuestError } from '../sandbox/protocol.ts'
+import { steadyNowMs } from '../telemetry/clock.ts'
 import { causeOf } from './causes.ts'
 import type { Cause, EndReason } from './causes.ts'
 import type { HandedSandbox } from './keeper.ts'
@@ -55,7 +56,7 @@ export class Sandbox {
   /** Places taken, and invocations that are over. */
   inFlight = 0
   invocations = 0
-  idleSinceMs = Date.now()
+  idleSinceMs = steadyNowMs()
   frozen = false
   /** A thaw on its way; places may be taken, but are used only after it. */
   thawing: Promise<void> | null = null
@@ -177,7 +178,7 @@ export class Sandbox {
   private leave(): void {
     if (this.state === 'ending') return
     this.state = 'ending'
-    this.endingSinceMs = Date.now()
+    this.endingSinceMs = steadyNowMs()
     this.accountTimer = setTimeout(() => this.die(), ACCOUNT_TIMEOUT_MS)
     this.handlers.leaving(this)
   }

@@ -520,6 +520,18 @@ describe('spares', () => {
 })
 
 describe('idle sandboxes', () => {
+  test('neither age nor miss deadlines when the wall clock is set', async (t) => {
+    const { keeper, scheduler } = house(t, { keepWarmMs: 60_000 })
+    const { sandbox } = await answered(scheduler, version())
+    const real = Date.now
+    for (const jumpMs of [3_600_000, -3_600_000]) {
+      t.mock.method(Date, 'now', () => real() + jumpMs)
+      await pause(250)
+      assert.ok(keeper.rooms.has(sandbox), 'it is kept')
+      assert.equal((await answered(scheduler, version())).sandbox, sandbox)
+    }
+  })
+
   test('are frozen after a moment and thawed for the next request', async (t) => {
     const { keeper, scheduler } = house(t)
     const { sandbox } = await answered(scheduler, version())

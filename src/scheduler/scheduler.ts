@@ -10,6 +10,7 @@ import { limits } from '../limits.ts'
 import { STREAM_MAX } from '../sandbox/connection.ts'
 import type { Logger } from '../telemetry/logger.ts'
 import type { Registry } from '../telemetry/registry.ts'
+import { steadyNowMs } from '../telemetry/clock.ts'
 import { takeInAdopted } from './adoption.ts'
 import { sandboxesMax } from './budget.ts'
 import { endReasons } from './causes.ts'
@@ -197,7 +198,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   }
 
   function goIdle(sandbox: Sandbox, pool: VersionPool): void {
-    sandbox.idleSinceMs = Date.now()
+    sandbox.idleSinceMs = steadyNowMs()
     fleet.budget.rest(sandbox)
     if (stopping) fleet.end(sandbox, endReasons.stopping(), limits.endGraceMs)
     else if (pool.retired) fleet.end(sandbox, endReasons.retired(), limits.endGraceMs)
@@ -227,7 +228,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     while (pool.wanted > 0) {
       const spare = state.spares.at(-1)
       if (spare === undefined) {
-        noteTaken(state, Date.now())
+        noteTaken(state, steadyNowMs())
         break
       }
       if (!fleet.occupy(spare)) {
@@ -235,7 +236,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
         break
       }
       state.spares.pop()
-      noteTaken(state, Date.now())
+      noteTaken(state, steadyNowMs())
       // A spare that became ready while somebody waited was booted for it.
       void assign(pool, spare, spare.idleSinceMs >= pool.waitingSinceMs ? 'boot' : 'spare')
     }
@@ -248,7 +249,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     sandbox.version = version
     sandbox.pool = pool
     sandbox.start = start
-    sandbox.specialisedAtEpochMs = Date.now()
+    sandbox.specialisedAtEpochMs = steadyNowMs()
     pool.sandboxes.add(sandbox)
     pool.assigning++
     try {
@@ -297,7 +298,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     sandbox.pool = pool
     pool.sandboxes.add(sandbox)
     pool.free.unshift(sandbox)
-    sandbox.idleSinceMs = Date.now()
+    sandbox.idleSinceMs = steadyNowMs()
     pump(pool)
   }
 
@@ -348,7 +349,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       const pool = poolOf(version)
       // It is about to be wanted again; otherwise what is started here would be ended as soon as it is ready.
       pool.retired = false
-      const deadlineAtMs = Date.now() + limits.bootTimeoutMs + limits.initTimeoutMs
+      const deadlineAtMs = steadyNowMs() + limits.bootTimeoutMs + limits.initTimeoutMs
       // The asker wants to know now, so a back-off does not hold.
       const sandbox = take(pool) ?? (await place(pool, { signal: undefined, deadlineAtMs }, true))
       using _held = new Ticket(office, sandbox, deadlineAtMs)
@@ -378,14 +379,14 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       await fleet.measure()
       return [...fleet.sandboxes.values()].map((sandbox) => sandbox.info())
     },
-    canServe: () => !stopping && classes.canBoot(Date.now()),
+    canServe: () => !stopping && classes.canBoot(steadyNowMs()),
     async stop(withinMs) {
       stopping = true
       housekeeping.stop()
       planner.stop()
       fleet.pressure.stop()
       for (const pool of hungry) pool.refuseAll(new HostelError('shutting_down'))
-      const deadlineAtMs = Date.now() + withinMs
+      const deadlineAtMs = steadyNowMs() + withinMs
       // Sandboxes that were still booting turn up meanwhile.
       const gone = (inUseToo: boolean) => (): boolean => {
         for (const sandbox of fleet.sandboxes.values())

@@ -8,6 +8,7 @@ import type { StartKind } from '../functions/types.ts'
 import type { Exchange, ExchangeSink, RequestHead } from '../sandbox/exchange.ts'
 import type { FlatHeaders, GuestError } from '../sandbox/protocol.ts'
 import type { GuestStream } from '../sandbox/stream.ts'
+import { steadyNowMs } from '../telemetry/clock.ts'
 import type { Cause } from './causes.ts'
 import type { Sandbox } from './sandbox.ts'
 import type { Lease } from './types.ts'
@@ -174,7 +175,7 @@ export class Ticket implements Lease, ExchangeSink {
       this.place = place
       this.start = startKind(place)
       this.holdsPlace = true
-      const left = Math.max(1, Math.round(this.deadlineAtMs - Date.now()))
+      const left = Math.max(1, Math.round(this.deadlineAtMs - steadyNowMs()))
       this.open({ ...this.requestHead!, meta: { ...this.requestHead!.meta, deadlineMs: left } })
       this.continueBody()
     } catch (error) {
@@ -202,7 +203,7 @@ export class Ticket implements Lease, ExchangeSink {
   private checkOverdue(): void {
     clearTimeout(this.timer ?? undefined)
     if (this.settledInGuest) return
-    const leftMs = this.deadlineAtMs - Date.now()
+    const leftMs = this.deadlineAtMs - steadyNowMs()
     if (this.cancelled === 'disconnect' && leftMs > 0) this.wait(leftMs)
     // Before the function is started its event loop owes no answer; the limit on starting ends that.
     else if (!this.place.initialised) this.wait(limits.cancelGraceMs)

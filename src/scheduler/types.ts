@@ -27,7 +27,7 @@ export interface Lease {
 export interface AcquireOptions {
   /** Aborted when the client goes away while waiting. */
   signal: AbortSignal | undefined
-  /** Epoch milliseconds at which the invocation's time is up, the wait included. */
+  /** Time (`steadyNowMs`) at which the invocation is over, the wait included. */
   deadlineAtMs: number
 }
 

@@ -4,6 +4,7 @@ import type { DatabaseSync } from 'node:sqlite'
 
 import type { InvokeToken, Scope } from '../functions/types.ts'
 import { inTransaction, row, rows, statements } from './database.ts'
+import { faultOf } from './faults.ts'
 
 export interface TokenInfo {
   id: string
@@ -66,7 +67,12 @@ export function accessStore(database: DatabaseSync): AccessStore {
     async findToken(hash) {
       const found = row<TokenRow>(sql(`SELECT ${COLUMNS} FROM tokens WHERE hash = ?`), hash)
       if (!found || !timingSafeEqual(found.hash, hash)) return undefined
-      if (Date.now() - (found.last_used_at_ms ?? 0) > LAST_USED_STEP_MS) used(hash)
+      try {
+        if (Date.now() - (found.last_used_at_ms ?? 0) > LAST_USED_STEP_MS) used(hash)
+      } catch (error) {
+        // A disk that can't be written keeps nobody out.
+        if (!faultOf(error)) throw error
+      }
       return toToken(found)
     },
 

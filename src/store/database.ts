@@ -1,7 +1,10 @@
 /** Opens SQLite files: the settings every one of ours has, numbered migrations, and clear words when a file can't be used. */
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statfsSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { SQLInputValue, StatementSync } from 'node:sqlite'
+
+import { faultOf } from './faults.ts'
 
 /** Marks a file as ours ("Host" in ASCII), so that somebody else's database is never migrated. */
 const APPLICATION_ID = 0x486f_7374
@@ -118,23 +121,36 @@ function migrate(database: DatabaseSync, file: string, migrations: Migration[]):
   }
 }
 
-/** SQLite's primary result codes for a file that is damaged (11) or no database at all (26). */
-const DAMAGED_CODES = [11, 26]
-
-/** Whether an error of node:sqlite says that the file is damaged. */
-export function isDamage(error: unknown): boolean {
-  return error instanceof Error && 'errcode' in error && DAMAGED_CODES.includes(Number(error.errcode) & 0xff)
-}
-
 function damaged(file: string, why: string, cause?: unknown): StoreError {
   return new StoreError(`${file} is damaged (${why}); restore it from a backup, or move it away to start with nothing deployed`, { cause })
+}
+
+/** Less than SQLite needs to begin. */
+const FULL_BYTES = 64 * 1024
+
+function isFull(file: string): boolean {
+  const { bavail, bsize } = statfsSync(dirname(file))
+  return bavail * bsize < FULL_BYTES
 }
 
 function explained<T>(file: string, work: () => T): T {
   try {
     return work()
   } catch (error) {
-    if (isDamage(error)) throw damaged(file, (error as Error).message, error)
-    throw error
+    const why = (error as Error).message
+    // A write-ahead log that finds no room for its index says that the disk fails.
+    const fault = faultOf(error)
+    switch (fault === 'failing' && isFull(file) ? 'full' : fault) {
+      case 'damaged':
+        throw damaged(file, why, error)
+      case 'full':
+        throw new StoreError(`${file} can't be written: its disk is full; make room and start again`, { cause: error })
+      case 'read-only':
+        throw new StoreError(`${file} can't be written: its disk or the file is read-only (${why})`, { cause: error })
+      case 'failing':
+        throw new StoreError(`${file} can't be opened: ${why}; check its disk and who owns it`, { cause: error })
+      default:
+        throw error
+    }
   }
 }

@@ -3,6 +3,7 @@ import { parentPort } from 'node:worker_threads'
 
 import { HostelError } from '../../errors.ts'
 import type { ErrorCode } from '../../errors.ts'
+import { storageFault } from '../../store/faults.ts'
 import { treeDigest } from './digest.ts'
 import { stripTypesOf } from './strip.ts'
 import { unpack } from './unpack.ts'
@@ -29,7 +30,8 @@ async function work(task: ToUnpacker): Promise<FromUnpacker> {
     const files = entries.filter((entry) => entry.kind === 'file')
     return { digest: treeDigest(entries), files: files.length, bytes: files.reduce((sum, file) => sum + file.bytes, 0), worn }
   } catch (error) {
-    if (error instanceof HostelError) return { error: { code: error.code, message: error.message } }
+    const known = storageFault(error) ?? error
+    if (known instanceof HostelError) return { error: { code: known.code, message: known.message } }
     return { error: { code: 'internal', message: `the archive could not be unpacked: ${(error as Error).message}` } }
   }
 }

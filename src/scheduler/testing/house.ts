@@ -9,6 +9,7 @@ import { NotingSink, requestHead } from '../../sandbox/testing/sink.ts'
 import { createScheduler } from '../scheduler.ts'
 import { createRegistry } from '../../telemetry/registry.ts'
 import type { Registry } from '../../telemetry/registry.ts'
+import { steadyNowMs } from '../../telemetry/clock.ts'
 import type { MemoryReading } from '../pressure.ts'
 import { createKeeperStandIn } from './keeper.ts'
 import type { KeeperStandIn, Room } from './keeper.ts'
@@ -79,7 +80,7 @@ export function version(fields: Partial<RoutedVersion> = {}): RoutedVersion {
 }
 
 export function acquire(scheduler: Scheduler, v: RoutedVersion, options: { signal?: AbortSignal; withinMs?: number } = {}): Lease | Promise<Lease> {
-  return scheduler.acquire(v, { signal: options.signal, deadlineAtMs: Date.now() + (options.withinMs ?? 5_000) })
+  return scheduler.acquire(v, { signal: options.signal, deadlineAtMs: steadyNowMs() + (options.withinMs ?? 5_000) })
 }
 
 export async function call(scheduler: Scheduler, v: RoutedVersion, options: { withinMs?: number } = {}): Promise<{ sink: NotingSink; lease: Lease }> {

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
 
 import { openForReading, statements } from '../database.ts'
+import { faultOf } from '../faults.ts'
 import { listSegments } from './segments.ts'
 import type { Segment } from './segments.ts'
 
@@ -44,6 +45,8 @@ export function openSegments(directory: string, onUnreadable: (segment: Segment,
         found = { segment, database, sql: statements(database) }
         found.sql('SELECT count(*) FROM sources').get()
       } catch (error) {
+        // A full disk passes; the asker is told.
+        if (faultOf(error) !== 'damaged') throw error
         unreadable.add(segment.number)
         onUnreadable(segment, error as Error)
         return undefined

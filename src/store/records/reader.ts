@@ -81,10 +81,17 @@ interface LineRow {
 
 /** By source and id; CROSS JOIN keeps the order: a look-up for each source. */
 const RECORD = 'SELECT i.*, s.tenant, s.function FROM sources s CROSS JOIN invocations i ON i.source = s.id WHERE'
+const EVERYTHING: Span = { fromMs: 0, toMs: Number.POSITIVE_INFINITY }
 const LAST_ID = Buffer.alloc(16, 0xff)
 
 export function recordReader(directory: string, onUnreadable: (segment: Segment, error: Error) => void): RecordReader {
   const segments = openSegments(directory, onUnreadable)
+
+  /** Where the id's time says that it should be and, when nothing was found there, everywhere: the clock may have jumped when it was made. */
+  function* likelyFirst(id: string, isFound: () => boolean = () => false): Generator<OpenSegment> {
+    yield* segments.newestFirst(writtenWithin(id))
+    if (!isFound()) yield* segments.newestFirst(EVERYTHING)
+  }
 
   function sourceId(open: OpenSegment, tenant: string, name: string): number | undefined {
     return row<{ id: number }>(open.sql('SELECT id FROM sources WHERE tenant = ? AND function = ?'), tenant, name)?.id
@@ -160,7 +167,7 @@ export function recordReader(directory: string, onUnreadable: (segment: Segment,
 
   return {
     async get(tenant, id) {
-      for (const open of segments.newestFirst(writtenWithin(id))) {
+      for (const open of likelyFirst(id)) {
         const found = row<RecordRow>(open.sql(`${RECORD} s.tenant = ? AND i.id = ?`), tenant, idToBytes(id))
         if (found) return toRecord(found)
       }
@@ -170,8 +177,7 @@ export function recordReader(directory: string, onUnreadable: (segment: Segment,
     async list(query) {
       const out: InvocationRecord[] = []
       const before = query.before === undefined ? LAST_ID : idToBytes(query.before)
-      const everything = { fromMs: 0, toMs: Number.POSITIVE_INFINITY }
-      for (const open of segments.newestFirst(query.before === undefined ? everything : { ...writtenWithin(query.before), fromMs: 0 })) {
+      for (const open of segments.newestFirst(query.before === undefined ? EVERYTHING : { ...writtenWithin(query.before), fromMs: 0 })) {
         if (out.length >= query.limit) break
         const sources =
           query.function === undefined
@@ -187,7 +193,7 @@ export function recordReader(directory: string, onUnreadable: (segment: Segment,
 
     async countLines(tenant, invocation) {
       let sum = 0
-      for (const open of segments.newestFirst(writtenWithin(invocation))) {
+      for (const open of likelyFirst(invocation, () => sum > 0)) {
         const found = row<{ n: number }>(
           open.sql('SELECT count(*) AS n FROM lines l JOIN sources s ON s.id = l.source WHERE l.invocation = ? AND s.tenant = ?'),
           idToBytes(invocation),
@@ -231,8 +237,10 @@ export function recordReader(directory: string, onUnreadable: (segment: Segment,
       // First the numbers, newest first, which is cheap; then the lines themselves in their order.
       const places: { number: number; lines: number[] }[] = []
       let wanted = query.limit
-      const window = query.invocation === undefined ? { fromMs: query.sinceMs ?? 0, toMs: Number.POSITIVE_INFINITY } : writtenWithin(query.invocation)
-      for (const open of segments.newestFirst({ ...window, fromMs: window.fromMs - ARRIVAL_SLACK_MS })) {
+      const since = { fromMs: (query.sinceMs ?? 0) - ARRIVAL_SLACK_MS, toMs: Number.POSITIVE_INFINITY }
+      const candidates =
+        query.invocation === undefined ? segments.newestFirst(since) : likelyFirst(query.invocation, () => places.some(({ lines }) => lines.length > 0))
+      for (const open of candidates) {
         if (open.segment.number > query.until.segment) continue
         const { numbers, reachedTime } = await lineNumbers(open.segment.number, query, wanted)
         wanted -= numbers.length

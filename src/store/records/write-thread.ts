@@ -2,11 +2,13 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { parentPort, workerData } from 'node:worker_threads'
 
+import type { ErrorCode } from '../../errors.ts'
 import { limits } from '../../limits.ts'
-import { checkDatabase, inTransaction, isDamage, openDatabase, StoreError } from '../database.ts'
+import { checkDatabase, inTransaction, openDatabase, StoreError } from '../database.ts'
+import { faultOf, storageFault } from '../faults.ts'
 import { appender } from './append.ts'
 import type { Appender, Batch } from './append.ts'
-import { listSegments, nextSegment, segmentSchema } from './segments.ts'
+import { deleteSegment, listSegments, nextSegment, segmentSchema } from './segments.ts'
 import type { Position, Segment } from './segments.ts'
 
 export type ToWriter = { type: 'append'; id: number; json: Uint8Array; mayRepeat: boolean } | { type: 'forget'; id: number; tenant: string } | { type: 'close' }
@@ -14,7 +16,7 @@ export type FromWriter =
   /** The last line that is durable so far. `problem`: why the newest segment was left aside. */
   | { type: 'open'; position: Position; problem?: string }
   | { type: 'appended'; id: number; position: Position }
-  | { type: 'failed'; id: number; message: string }
+  | { type: 'failed'; id: number; message: string; code: ErrorCode }
   | { type: 'closed' }
 
 const port = parentPort!
@@ -38,7 +40,14 @@ function open(segment: Segment): Current {
 }
 
 function openNext(): Current {
-  return open(nextSegment(directory, listSegments(directory), Date.now()))
+  const segment = nextSegment(directory, listSegments(directory), Date.now())
+  try {
+    return open(segment)
+  } catch (error) {
+    // Else each try on a full disk would leave one.
+    deleteSegment(segment)
+    throw error
+  }
 }
 
 function openNewest(): { current: Current; problem?: string } {
@@ -67,7 +76,7 @@ function append(batch: Batch, mayRepeat: boolean): number {
   try {
     return current.appender.append(batch, { mayRepeat })
   } catch (error) {
-    if (!isDamage(error)) throw error
+    if (faultOf(error) !== 'damaged') throw error
     moveOn()
     return current.appender.append(batch, { mayRepeat })
   }
@@ -130,6 +139,6 @@ port.on('message', (message: ToWriter) => {
     const line = append(JSON.parse(Buffer.from(message.json.buffer).toString()) as Batch, message.mayRepeat)
     send({ type: 'appended', id: message.id, position: { segment: current.segment.number, line } })
   } catch (error) {
-    send({ type: 'failed', id: message.id, message: (error as Error).message })
+    send({ type: 'failed', id: message.id, message: (error as Error).message, code: storageFault(error)?.code ?? 'internal' })
   }
 })

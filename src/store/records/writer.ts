@@ -12,7 +12,7 @@ export interface RecordWriter {
   readonly problem: string | undefined
   /**
    * Resolves once the batch, the JSON text of a `Batch`, is durable: it is parsed in the writer's thread. `mayRepeat`: the sender may have sent it before, and lines that are there already are left out.
-   * @throws HostelError `internal` when it could not be written, and nothing of it was.
+   * @throws HostelError `storage_full`, `storage_failed` or `internal` when it could not be written, and nothing of it was.
    */
   append(batch: Uint8Array, options: { mayRepeat: boolean }): Promise<Position>
   /** Resolves once nothing of this tenant is there any more, in this segment and those before. */
@@ -57,7 +57,7 @@ export async function startWriter(directory: string, onLost: (error: Error) => v
         waiting.get(message.id)?.resolve(message.position)
         break
       case 'failed':
-        waiting.get(message.id)?.reject(new HostelError('internal', `records could not be written: ${message.message}`))
+        waiting.get(message.id)?.reject(new HostelError(message.code, `records could not be written: ${message.message}`))
         break
     }
     waiting.delete(message.id)
