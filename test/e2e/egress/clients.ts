@@ -137,7 +137,8 @@ export async function pythonFunction(directory: string, ca: string): Promise<str
 
 async function install(program: string, args: string[], cwd: string): Promise<void> {
   try {
-    await execute(program, args, { cwd, timeout: INSTALL_TIMEOUT_MS })
+    // npm would leave a cache of its compiled modules in the temporary directory.
+    await execute(program, args, { cwd, timeout: INSTALL_TIMEOUT_MS, env: { ...process.env, NODE_DISABLE_COMPILE_CACHE: '1' } })
   } catch (error) {
     throw new Error(
       `the packages of the test could not be installed; is the registry of ${program} reachable? ${(error as { stderr?: string }).stderr ?? ''}`,
