@@ -101,7 +101,7 @@ async function start(settings: ChildSettings): Promise<Running> {
   await once(api.server, 'listening')
 
   // 4. What goes on by itself.
-  const stopJanitor = startJanitor(store, code, logger)
+  const stopJanitor = startJanitor(store, code, settings.retention, logger)
 
   return {
     link: (socket) => gateway.attach(socket),

@@ -140,9 +140,8 @@ export const limits = {
   auditKeepMs: 365 * 24 * 3_600_000,
   auditMaxEntries: 100_000,
   auditValueMaxChars: 8 * KiB,
-  /** Invocation records and log lines: kept this long, and never more than so many bytes in all. */
+  /** Invocation records and log lines are kept this long, unless the operator says otherwise. */
   recordsKeepMs: 7 * 24 * 3_600_000,
-  recordsMaxBytes: 2_048 * MiB,
   /** They lie in segments of this size and age at most, since forgetting is deleting a segment. */
   segmentMaxBytes: 64 * MiB,
   segmentMaxMs: 6 * 3_600_000,

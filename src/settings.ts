@@ -31,6 +31,8 @@ export interface Settings {
   maxSandboxes: number
   /** Memory of the machine that is to stay available. */
   memoryReserveMiB: number
+  /** What is kept of records and log lines. */
+  retention: { keepMs: number; maxBytes: number; tenantMaxBytes: number }
   /** The URL that traces are sent to; null: none are. */
   otlp: string | null
   /** Share of the invocations without a trace of their caller's that begin one. */
@@ -67,6 +69,9 @@ export const settingFlags = {
     default: '5%',
     help: "the machine's memory that stays available: below it idle sandboxes are ended, then spares, then new ones refused; 512MiB or a share",
   },
+  'log-keep': { env: 'HOSTEL_LOG_KEEP', default: `${limits.recordsKeepMs / 86_400_000}d`, help: 'how long log lines and records of invocations are kept' },
+  'log-size': { env: 'HOSTEL_LOG_SIZE', default: '2GiB', help: 'how much of them is kept in all' },
+  'log-tenant-size': { env: 'HOSTEL_LOG_TENANT_SIZE', default: '1GiB', help: 'how much of them is kept of one tenant, so that none pushes out the others' },
   otlp: { env: 'HOSTEL_OTLP', default: '', help: 'collector of OpenTelemetry traces, such as http://127.0.0.1:4318 (OTLP over HTTP, in JSON)' },
   'trace-ratio': {
     env: 'HOSTEL_TRACE_RATIO',
@@ -129,6 +134,11 @@ export function parseSettings(args: string[], environment: NodeJS.ProcessEnv): S
     domain: parseDomain(get('domain')),
     keepWarmMs: parseDurationMs('--keep-warm', get('keep-warm')),
     memoryBudgetMiB: parseShareMiB('--memory', get('memory')),
+    retention: {
+      keepMs: parseDurationMs('--log-keep', get('log-keep')),
+      maxBytes: parseMemoryMiB('--log-size', get('log-size')) * 1_048_576,
+      tenantMaxBytes: parseMemoryMiB('--log-tenant-size', get('log-tenant-size')) * 1_048_576,
+    },
     otlp: parseOtlp(get('otlp')),
     traceRatio: parseRatio(get('trace-ratio')),
     memoryReserveMiB: parseShareMiB('--memory-reserve', get('memory-reserve')),

@@ -140,6 +140,8 @@ export const LogsQuery = Type.Object(
     invocation: Type.Optional(InvocationId),
     follow: Type.Optional(Type.Boolean({ description: 'true or false' })),
     limit: Limit(logPageMax, logPageDefault),
+    until: Type.Optional(TimeMs),
+    all: Type.Optional(Type.Boolean({ description: 'true or false' })),
   },
   exact,
 )

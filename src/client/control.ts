@@ -50,6 +50,9 @@ export interface LogQuery {
   follow?: boolean
   /** How many lines from before now; the newest are given. */
   limit?: number
+  /** Every line that is kept instead, before this time. */
+  all?: boolean
+  until?: number
 }
 
 /** Which entries of the audit log, the newest `limit`. */

@@ -1,6 +1,6 @@
 /** Forgets, in small steps, what has been kept long enough. */
 import type { CodeStore } from '../functions/code/store.ts'
-import type { Store } from '../store/store.ts'
+import type { Retention, Store } from '../store/store.ts'
 import { steadyNowMs } from '../telemetry/clock.ts'
 import type { Logger } from '../telemetry/logger.ts'
 
@@ -28,7 +28,7 @@ export function clockWatch(logger: Logger): (wallMs: number, steadyMs: number) =
 }
 
 /** Starts at once; the result stops it and waits for the step in hand. */
-export function startJanitor(store: Store, code: CodeStore, logger: Logger): () => Promise<void> {
+export function startJanitor(store: Store, code: CodeStore, retention: Retention, logger: Logger): () => Promise<void> {
   const believed = clockWatch(logger)
   let step: Promise<void> = Promise.resolve()
 
@@ -36,7 +36,7 @@ export function startJanitor(store: Store, code: CodeStore, logger: Logger): () 
     const nowMs = believed(Date.now(), steadyNowMs())
     try {
       // By number and size in any case, by age only when it is known.
-      store.forgetOldRecords(nowMs ?? 0)
+      await store.forgetOldRecords(nowMs ?? 0, retention)
       if (nowMs !== undefined) {
         await store.functions.forgetVersionNumbers(nowMs - VERSION_NUMBERS_KEEP_MS)
         await store.audit.forget(nowMs)

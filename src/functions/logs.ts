@@ -13,6 +13,14 @@ export interface LogWanted {
   follow: boolean
 }
 
+/** All lines of a function of a stretch of time, in epoch milliseconds. */
+export interface LogExport {
+  tenant: string
+  function: string
+  sinceMs: number
+  untilMs: number
+}
+
 export interface Logs {
   /** Called with each batch (the JSON text of an object with `logs`) once it is durable, in order. Parsed only when somebody follows. */
   arrived(batch: Uint8Array): void
@@ -22,6 +30,8 @@ export interface Logs {
    * @throws HostelError `unavailable` when too many follow already.
    */
   read(wanted: LogWanted, signal: AbortSignal): AsyncGenerator<LogLine[], void>
+  /** Every line that is kept up to now, oldest first. */
+  export(wanted: LogExport, signal: AbortSignal): AsyncGenerator<LogLine[], void>
   /** Ends all reading. */
   close(): void
 }
@@ -37,7 +47,7 @@ interface Follower {
 /** About what a line costs besides its text. */
 const LINE_OVERHEAD_BYTES = 256
 
-export function createLogs(records: Pick<Store['records'], 'lines' | 'position'>): Logs {
+export function createLogs(records: Pick<Store['records'], 'lines' | 'export' | 'position'>): Logs {
   const followers = new Set<Follower>()
   const closed = new AbortController()
 
@@ -86,6 +96,8 @@ export function createLogs(records: Pick<Store['records'], 'lines' | 'position'>
         yield* follow(follower, signal)
       })()
     },
+
+    export: (wanted, readerGone) => whileWanted(records.export({ ...wanted, until: records.position }), AbortSignal.any([readerGone, closed.signal])),
 
     close() {
       closed.abort()

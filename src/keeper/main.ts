@@ -95,6 +95,7 @@ async function main(): Promise<number> {
     egressDns: settings.egressDns,
     memoryReserveMiB: settings.memoryReserveMiB,
     otlp: settings.otlp,
+    retention: settings.retention,
     traceRatio: settings.traceRatio,
     edge: {
       tlsAddress: tlsListener?.address ?? null,

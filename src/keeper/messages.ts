@@ -132,6 +132,8 @@ export interface ChildSettings {
   otlp: string | null
   traceRatio: number
   edge?: EdgeSettings
+  /** Control only: what is kept of records and log lines; bytes in all and of one tenant. */
+  retention: { keepMs: number; maxBytes: number; tenantMaxBytes: number }
   /** Control only: the administrator's token in clear, of which it stores the hash. */
   adminToken?: string
 }

@@ -2,7 +2,6 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 
-import { limits } from '../limits.ts'
 import { accessStore } from './access.ts'
 import type { AccessStore } from './access.ts'
 import { auditStore } from './audit.ts'
@@ -25,17 +24,25 @@ export interface Store {
   tenants: TenantStore
   audit: AuditStore
   functions: FunctionStore
-  records: Pick<RecordReader, 'get' | 'list' | 'egress' | 'countLines' | 'countSince' | 'lines'> & Pick<RecordWriter, 'append' | 'position'>
+  records: Pick<RecordReader, 'get' | 'list' | 'egress' | 'countLines' | 'countSince' | 'lines' | 'export'> & Pick<RecordWriter, 'append' | 'position'>
   secrets: SecretStore
   /** Number of the last migration. */
   readonly schema: number
   /** Files of the segments of records, oldest first. */
   segments(): string[]
-  /** Deletes segments that are too old or too many. */
-  forgetOldRecords(nowMs: number): void
+  /** Deletes segments that are too old or too many, and what is oldest of a tenant that has too much; of that, one segment's at a time. */
+  forgetOldRecords(nowMs: number, retention: Retention): Promise<void>
   /** Deletes the records and log lines of a tenant. */
   forgetRecordsOf(tenant: string): Promise<void>
   close(): Promise<void>
+}
+
+/** What is kept of records and log lines. */
+export interface Retention {
+  keepMs: number
+  /** In all, and of one tenant. */
+  maxBytes: number
+  tenantMaxBytes: number
 }
 
 export interface StoreEvents {
@@ -72,11 +79,13 @@ export async function openStore(directory: string, events: StoreEvents): Promise
       },
       schema: migrations.length,
       segments: () => listSegments(logs).map((segment) => segment.file),
-      forgetOldRecords(nowMs) {
-        for (const segment of forgettable(listSegments(logs), { nowMs, keepMs: limits.recordsKeepMs, maxBytes: limits.recordsMaxBytes })) {
+      async forgetOldRecords(nowMs, { keepMs, maxBytes, tenantMaxBytes }) {
+        for (const segment of forgettable(listSegments(logs), { nowMs, keepMs, maxBytes })) {
           reader.release(segment)
           deleteSegment(segment)
         }
+        const trimmed = await writer.trim(tenantMaxBytes)
+        if (trimmed) reader.release(trimmed)
       },
       forgetRecordsOf: (tenant) => writer.forgetTenant(tenant),
       async close() {

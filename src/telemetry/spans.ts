@@ -60,7 +60,7 @@ export function spansOf({ trace, steps, record }: TracedInvocation): Span[] {
       spanId,
       kind: KIND_SERVER,
       attributes: attributesOf(record),
-      status: record.outcome === 'ok' ? {} : { code: STATUS_ERROR, message: `${(record.detail?.['explanation'] as string | undefined) ?? record.outcome}` },
+      status: record.outcome === 'ok' ? {} : { code: STATUS_ERROR, message: (record.detail?.['explanation'] as string | undefined) ?? record.outcome },
       parentSpanId: trace.parentId ?? '',
     },
     step('admit', steps.startedAt, steps.admittedAt || acquiredAt),

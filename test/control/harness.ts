@@ -143,6 +143,7 @@ function defaults(dataDir: string, port: number): ChildSettings {
     egressAllow: [],
     egressDns: [],
     memoryReserveMiB: 256,
+    retention: { keepMs: 86_400_000, maxBytes: 1_073_741_824, tenantMaxBytes: 1_073_741_824 },
     otlp: null,
     traceRatio: 0,
     adminToken: ADMIN_TOKEN,

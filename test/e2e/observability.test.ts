@@ -1,5 +1,5 @@
 /** What an operator sees of a real server: figures, readiness, traces, logs as they come. */
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, request } from 'node:http'
@@ -7,6 +7,7 @@ import type { IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createInterface } from 'node:readline'
 import { json } from 'node:stream/consumers'
+import { promisify } from 'node:util'
 import { after, before, describe, it } from 'node:test'
 
 import { metricCatalogue } from '../../src/telemetry/catalogue.ts'
@@ -204,6 +205,23 @@ describe('what an operator sees', () => {
     delays.sort((a, b) => a - b)
     t.diagnostic(`from print to command: median ${delays[5]} ms, longest ${delays[9]} ms`)
     assert.ok(delays[5]! < 300, `median ${delays[5]} ms`)
+  })
+
+  it('every line that is kept, oldest first, on export', async () => {
+    const { stdout } = await promisify(execFile)(process.execPath, ['src/cli/main.ts', 'logs', 'watched', '--all', '--since', '1h', '--json'], {
+      cwd: projectRoot,
+      env: { ...process.env, HOSTEL_API: server.api, HOSTEL_TOKEN: server.token },
+    })
+    const lines = stdout
+      .trimEnd()
+      .split('\n')
+      .map((text) => JSON.parse(text) as { sandbox: number; sequence: number; text: string })
+    assert.ok(lines.length > 10)
+    const next = new Map<number, number>()
+    for (const { sandbox, sequence } of lines) {
+      assert.equal(sequence, (next.get(sandbox) ?? 0) + 1)
+      next.set(sandbox, sequence)
+    }
   })
 
   it('work given to waitUntil goes on after the answer, without being frozen meanwhile', async () => {

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { Type } from 'typebox'
 
+import { HostelError } from '../../errors.ts'
 import type { LogLine as Line } from '../../functions/types.ts'
 import { unknownFunction } from '../../functions/versions.ts'
 import type { ApiContext } from '../context.ts'
@@ -22,7 +23,8 @@ export function logRoutes(api: Api, context: ApiContext): void {
       schema: {
         operationId: 'readLogs',
         summary: "Lines of a function's log in order, one JSON object a line (see LogLine)",
-        description: 'The newest `limit` lines that fit, and with `follow` those that come, until the reader goes. `since` is a time in epoch milliseconds.',
+        description:
+          'The newest `limit` lines that fit, and with `follow` those that come, until the reader goes. With `all` every line that is kept, for export. `since` (the first that is wanted) and `until` (the first that is not; with `all`) are times in epoch milliseconds.',
         tags: ['invocations'],
         params: FunctionParams,
         querystring: LogsQuery,
@@ -32,14 +34,19 @@ export function logRoutes(api: Api, context: ApiContext): void {
     },
     async (request, reply) => {
       const { tenant, name } = request.params
-      const { since, invocation, follow = false, limit = logPageDefault } = request.query
+      const { since, until, invocation, follow = false, all = false, limit = logPageDefault } = request.query
+      if (all && (follow || invocation !== undefined)) throw new HostelError('invalid_input', 'all goes with neither follow nor invocation')
+      if (!all && until !== undefined) throw new HostelError('invalid_input', 'until goes with all')
       if (!(await store.functions.get(tenant, name))) throw unknownFunction(tenant, name)
       const gone = new AbortController()
       reply.raw.once('close', () => gone.abort())
-      const lines = logs.read(
-        { tenant, function: name, limit, follow, ...(since !== undefined && { sinceMs: since }), ...(invocation !== undefined && { invocation }) },
-        gone.signal,
-      )
+      const exported = { tenant, function: name, sinceMs: since ?? 0, untilMs: until ?? Number.MAX_SAFE_INTEGER }
+      const lines = all
+        ? logs.export(exported, gone.signal)
+        : logs.read(
+            { tenant, function: name, limit, follow, ...(since !== undefined && { sinceMs: since }), ...(invocation !== undefined && { invocation }) },
+            gone.signal,
+          )
       reply.hijack()
       // A connection that followed is not for reuse, so that it never stands idle in the way of a stop.
       reply.raw.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store', ...(follow && { connection: 'close' }) })

@@ -12,17 +12,24 @@ export const command = () =>
     .option('--since <time>', 'only lines younger than this: 30s, 10m, 2h')
     .option('--invocation <id>', 'only lines of this invocation')
     .option('-f, --follow', 'stay and show lines as they come; Ctrl-C ends it')
+    .option('--all', 'every line that is kept, however many: for export, with --json as JSON lines')
+    .option('--until <time>', 'with --all: only lines older than this: 30s, 10m, 2h')
     .option('-n, --limit <lines>', 'at most so many lines from before now, the newest')
     .addOption(tenantOption())
     .addOption(apiOption())
     .addOption(tokenOption())
     .addOption(jsonOption())
-    .addHelpText('after', examples('logs hello --since 10m', 'logs hello --follow', 'logs hello --json | jq -r .text'))
+    .addHelpText(
+      'after',
+      examples('logs hello --since 10m', 'logs hello --follow', 'logs hello --json | jq -r .text', 'logs hello --all --since 24h --json > hello.jsonl'),
+    )
     .action(async (name, options) => {
       const { client } = connect(options)
       const query = {
         ...(options.since && { since: Date.now() - parseDurationMs('--since', options.since) }),
         ...(options.invocation && { invocation: options.invocation }),
+        ...(options.all && { all: true }),
+        ...(options.until && { until: Date.now() - parseDurationMs('--until', options.until) }),
         ...(options.follow && { follow: true }),
         ...(options.limit && { limit: parseInteger('--limit', options.limit, 1, 10_000) }),
       }

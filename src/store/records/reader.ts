@@ -7,6 +7,8 @@ import { limits } from '../../limits.ts'
 import { row, rows } from '../database.ts'
 import { readEgress } from './egress.ts'
 import type { EgressQuery } from './egress.ts'
+import { exportLines, LINE_COLUMNS, lineOf } from './export.ts'
+import type { ExportQuery, LineRow } from './export.ts'
 import { idFromBytes, idTimeMs, idToBytes } from './ids.ts'
 import { openSegments } from './open-segments.ts'
 import type { OpenSegment, Span } from './open-segments.ts'
@@ -34,6 +36,8 @@ export interface RecordReader {
   egress(query: EgressQuery): Promise<EgressRecord[]>
   /** In order of arrival, in portions that fit into memory. */
   lines(query: LogQuery): AsyncGenerator<LogLine[], void>
+  /** All of a function, oldest first, likewise. */
+  export(query: ExportQuery): AsyncGenerator<LogLine[], void>
   /** Closes a segment that is about to be deleted. */
   release(segment: Segment): void
   close(): void
@@ -66,17 +70,6 @@ interface RecordRow {
   request_bytes: number
   response_bytes: number
   detail: string | null
-}
-
-interface LineRow {
-  id: number
-  version: number
-  sandbox: number
-  invocation: Uint8Array | null
-  sequence: number
-  at_ms: number
-  level: LogLine['level']
-  text: string
 }
 
 /** By source and id; CROSS JOIN keeps the order: a look-up for each source. */
@@ -148,20 +141,6 @@ export function recordReader(directory: string, onUnreadable: (segment: Segment,
       if (found.length < STEP_LINES) return { numbers, reachedTime: false }
       before = found.at(-1)!.id
       await nextTurn()
-    }
-  }
-
-  function toLine(found: LineRow, query: LogQuery): LogLine {
-    return {
-      tenant: query.tenant,
-      function: query.function,
-      version: found.version,
-      sandbox: found.sandbox,
-      invocation: found.invocation && idFromBytes(found.invocation),
-      sequence: found.sequence,
-      atMs: found.at_ms,
-      level: found.level,
-      text: found.text,
     }
   }
 
@@ -254,10 +233,10 @@ export function recordReader(directory: string, onUnreadable: (segment: Segment,
           // Deleted or damaged in the meantime: what is left is still worth reading.
           if (!open) break
           const source = sourceId(open, query.tenant, query.function)!
-          const one = open.sql('SELECT id, version, sandbox, invocation, sequence, at_ms, level, text FROM lines WHERE source = ? AND id = ?')
+          const one = open.sql(`SELECT ${LINE_COLUMNS} FROM lines WHERE source = ? AND id = ?`)
           yield place.lines.slice(from, from + PORTION_LINES).flatMap((id) => {
             const found = row<LineRow>(one, source, id)
-            return found ? [toLine(found, query)] : []
+            return found ? [lineOf(found, query)] : []
           })
           if (performance.now() - turnStartMs > TURN_MS) {
             await nextTurn()
@@ -266,6 +245,8 @@ export function recordReader(directory: string, onUnreadable: (segment: Segment,
         }
       }
     },
+
+    export: (query) => exportLines(directory, segments, query, ARRIVAL_SLACK_MS),
 
     release(segment) {
       segments.release(segment)

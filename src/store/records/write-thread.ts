@@ -10,12 +10,18 @@ import { appender } from './append.ts'
 import type { Appender, Batch } from './append.ts'
 import { deleteSegment, listSegments, nextSegment, segmentSchema } from './segments.ts'
 import type { Position, Segment } from './segments.ts'
+import { tenantTrimmer } from './shares.ts'
 
-export type ToWriter = { type: 'append'; id: number; json: Uint8Array; mayRepeat: boolean } | { type: 'forget'; id: number; tenant: string } | { type: 'close' }
+export type ToWriter =
+  | { type: 'append'; id: number; json: Uint8Array; mayRepeat: boolean }
+  | { type: 'forget'; id: number; tenant: string }
+  | { type: 'trim'; id: number; tenantMaxBytes: number }
+  | { type: 'close' }
 export type FromWriter =
   /** The last line that is durable so far. `problem`: why the newest segment was left aside. */
   | { type: 'open'; position: Position; problem?: string }
-  | { type: 'appended'; id: number; position: Position }
+  /** `trimmed`: the segment that was rewritten, if any was. */
+  | { type: 'appended'; id: number; position: Position; trimmed?: Segment }
   | { type: 'failed'; id: number; message: string; code: ErrorCode }
   | { type: 'closed' }
 
@@ -106,15 +112,21 @@ function forgetIn(database: DatabaseSync, tenant: string): void {
   })
 }
 
+/** Nothing appended tells where the end is. */
+function position(): Position {
+  return { segment: current.segment.number, line: current.appender.append({ records: [], logs: [] }, { mayRepeat: false }) }
+}
+
 function send(message: FromWriter): void {
   port.postMessage(message)
 }
 
+const trim = tenantTrimmer()
 const opened = openNewest()
 let current = opened.current
 send({
   type: 'open',
-  position: { segment: current.segment.number, line: current.appender.append({ records: [], logs: [] }, { mayRepeat: false }) },
+  position: position(),
   ...(opened.problem && { problem: opened.problem }),
 })
 
@@ -128,11 +140,12 @@ port.on('message', (message: ToWriter) => {
   try {
     if (message.type === 'forget') {
       forgetTenant(message.tenant)
-      send({
-        type: 'appended',
-        id: message.id,
-        position: { segment: current.segment.number, line: current.appender.append({ records: [], logs: [] }, { mayRepeat: false }) },
-      })
+      send({ type: 'appended', id: message.id, position: position() })
+      return
+    }
+    if (message.type === 'trim') {
+      const trimmed = trim(listSegments(directory), message.tenantMaxBytes)
+      send({ type: 'appended', id: message.id, position: position(), ...(trimmed && { trimmed }) })
       return
     }
     if (isFull(current)) moveOn()

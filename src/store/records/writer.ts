@@ -2,7 +2,7 @@
 import { Worker } from 'node:worker_threads'
 
 import { HostelError } from '../../errors.ts'
-import type { Position } from './segments.ts'
+import type { Position, Segment } from './segments.ts'
 import type { FromWriter, ToWriter } from './write-thread.ts'
 
 export interface RecordWriter {
@@ -17,14 +17,21 @@ export interface RecordWriter {
   append(batch: Uint8Array, options: { mayRepeat: boolean }): Promise<Position>
   /** Resolves once nothing of this tenant is there any more, in this segment and those before. */
   forgetTenant(tenant: string): Promise<void>
+  /** Has what is oldest of tenants with more than so many bytes forgotten, in one segment at most. Gives that segment, which readers must open anew. */
+  trim(tenantMaxBytes: number): Promise<Segment | undefined>
   /** Waits for what was handed in, then closes. */
   close(): Promise<void>
+}
+
+interface Done {
+  position: Position
+  trimmed?: Segment
 }
 
 /** Starts the thread on a directory of segments. `onLost` is called when it ends without having been asked to. */
 export async function startWriter(directory: string, onLost: (error: Error) => void): Promise<RecordWriter> {
   const worker = new Worker(new URL('write-thread.ts', import.meta.url), { workerData: { directory } })
-  const waiting = new Map<number, { resolve: (position: Position) => void; reject: (error: Error) => void }>()
+  const waiting = new Map<number, { resolve: (done: Done) => void; reject: (error: Error) => void }>()
   const opened = Promise.withResolvers<{ position: Position; problem?: string }>()
   const closed = Promise.withResolvers<void>()
   let position: Position = { segment: 0, line: 0 }
@@ -54,7 +61,7 @@ export async function startWriter(directory: string, onLost: (error: Error) => v
         return
       case 'appended':
         position = message.position
-        waiting.get(message.id)?.resolve(message.position)
+        waiting.get(message.id)?.resolve(message)
         break
       case 'failed':
         waiting.get(message.id)?.reject(new HostelError(message.code, `records could not be written: ${message.message}`))
@@ -66,9 +73,9 @@ export async function startWriter(directory: string, onLost: (error: Error) => v
   const { problem } = await opened.promise
   state = 'open'
 
-  async function ask(message: (id: number) => ToWriter, transfer: ArrayBuffer[] = []): Promise<Position> {
+  async function ask(message: (id: number) => ToWriter, transfer: ArrayBuffer[] = []): Promise<Done> {
     if (state !== 'open') throw new HostelError('shutting_down')
-    const { promise, resolve, reject } = Promise.withResolvers<Position>()
+    const { promise, resolve, reject } = Promise.withResolvers<Done>()
     const id = nextId++
     waiting.set(id, { resolve, reject })
     worker.postMessage(message(id), transfer)
@@ -80,13 +87,16 @@ export async function startWriter(directory: string, onLost: (error: Error) => v
       return position
     },
     problem,
-    append(batch, options) {
+    async append(batch, options) {
       // A copy of its own, whose memory can move to the thread.
       const json = new Uint8Array(batch)
-      return ask((id) => ({ type: 'append', id, json, mayRepeat: options.mayRepeat }), [json.buffer])
+      return (await ask((id) => ({ type: 'append', id, json, mayRepeat: options.mayRepeat }), [json.buffer])).position
     },
     async forgetTenant(tenant) {
       await ask((id) => ({ type: 'forget', id, tenant }))
+    },
+    async trim(tenantMaxBytes) {
+      return (await ask((id) => ({ type: 'trim', id, tenantMaxBytes }))).trimmed
     },
     async close() {
       if (state === 'open') {
