@@ -4,6 +4,7 @@ import { execFile, spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import type { IncomingMessage } from 'node:http'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -120,6 +121,19 @@ describe('a WebSocket', { timeout: 60_000 }, () => {
       assert.equal(response.statusCode, status)
       assert.equal((await invocationRecord(server, response.headers['hostel-invocation']!)).outcome, 'ok')
     }
+  })
+
+  it('to a runtime that accepts none says so', async () => {
+    const app = `def app(environ, start_response):
+    body = environ['wsgi.input'].read()
+    start_response('418 Teapot', [('content-type', 'text/plain')])
+    return [str(len(body)).encode()]
+`
+    await deploy(server, 'wsgi', { 'main.py': app }, { runtime: 'python3', handler: 'main.py:app' })
+    const socket = new WebSocket(url.replace('/chat', '/wsgi'))
+    socket.on('error', () => {})
+    const [, response] = (await once(socket, 'unexpected-response')) as [unknown, IncomingMessage]
+    assert.equal(response.statusCode, 501)
   })
 
   it('is closed as going away when the server stops, and counted out when its client is cut off', async () => {

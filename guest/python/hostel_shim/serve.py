@@ -90,9 +90,11 @@ class Host:
             request = Request(self, stream, _parse(payload.decode()), streamed)
             with self.wire.lock:
                 self.requests[stream] = request
-            if flags & w.END and streamed:
+            # What follows a handshake is no body; no runner here accepts one, so it is answered as an ordinary request.
+            ended = flags & w.END or 'upgrade' in request.meta
+            if ended and streamed:
                 request.receive(b'', True)
-            if flags & w.END or streamed:
+            if ended or streamed:
                 self._runner.take(request)
             return
         if not 0 < stream <= self._last_stream:
@@ -100,6 +102,8 @@ class Host:
         request = self.requests.get(stream)
         if request is None:
             return  # settled: the two have crossed
+        if kind == w.REQUEST_BODY and 'upgrade' in request.meta:
+            return
         if kind == w.REQUEST_BODY:
             request.receive(payload, flags & w.END)
             if self._runner.contract == 'fetch':
