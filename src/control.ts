@@ -77,7 +77,7 @@ async function start(settings: ChildSettings): Promise<Running> {
   const system = { version, runtimes, domain, apiAddress, apiUrl: `http://${reachableAddress(apiAddress)}`, memoryBudgetMiB, maxSandboxes }
   const tokens = createTokens(store.access, gateway)
   await tokens.push()
-  const tenants = createTenants({ store, deployer, tokens, gateway })
+  const tenants = createTenants({ store, deployer, tokens, gateway, vault })
   const secrets = createSecrets({ vault, store: store.secrets, gateway })
   const backups = createBackups({ dataDir, store, code, version })
   const api = await createApi({

@@ -28,8 +28,10 @@ export function createTenants(parts: {
   deployer: Deployer
   tokens: Tokens
   gateway: { quotas(tenants: TenantQuotas[]): Promise<void> }
+  /** Its secrets go with it. */
+  vault: { forgetTenant(tenant: string): void }
 }): Tenants {
-  const { store, deployer, tokens, gateway } = parts
+  const { store, deployer, tokens, gateway, vault } = parts
 
   async function push(): Promise<void> {
     await gateway.quotas(await store.tenants.quotas())
@@ -79,6 +81,7 @@ export function createTenants(parts: {
       }
       await removeFunctions(name)
       if (!(await store.tenants.remove(name))) throw new HostelError('conflict', `tenant ${name} got another function in the meantime; try again`)
+      vault.forgetTenant(name)
       await Promise.all([push(), tokens.push(), store.forgetRecordsOf(name)])
       return before
     },

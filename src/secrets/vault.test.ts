@@ -116,6 +116,15 @@ describe('the vault', () => {
     assert.throws(() => vault.fillVersion(version({ A: 'A', B: 'A' })), { code: 'invalid_input', message: /fit into/ })
   })
 
+  it('has nothing for a tenant that takes the name of one that was removed', async () => {
+    const vault = await open()
+    await vault.set('other', 'A', 'one')
+    await store.tenants.remove('other')
+    vault.forgetTenant('other')
+    assert.equal(vault.has('other', 'A'), false)
+    assert.deepEqual(await store.secrets.all(), [])
+  })
+
   it('changes its key in one step, and the old one is gone', async () => {
     const vault = await open()
     await vault.set('default', 'A', 'one')

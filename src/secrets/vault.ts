@@ -15,6 +15,8 @@ export interface Vault {
   count(tenant: string): number
   /** Whether the value can be opened: not when its key is lost. */
   isReadable(tenant: string, name: string): boolean
+  /** To be called when a tenant was removed, and its secrets with it: one of the same name later gets none of them. */
+  forgetTenant(tenant: string): void
   /** Nothing happens when it is not there. */
   remove(tenant: string, name: string): Promise<void>
   /** Seals every value anew with a new key, all or none, and removes the old key. Gives how many there are. @throws HostelError `conflict` */
@@ -101,6 +103,10 @@ export async function openVault(store: SecretStore, keys: KeyRing): Promise<Vaul
     isReadable(tenant, name) {
       const row = rows.get(idOf(tenant, name))
       return row !== undefined && open(row) !== undefined
+    },
+
+    forgetTenant(tenant) {
+      for (const [id, row] of rows) if (row.tenant === tenant) rows.delete(id)
     },
 
     async remove(tenant, name) {

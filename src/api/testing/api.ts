@@ -45,13 +45,14 @@ export async function startTestApi(onRoute: (route: RouteOptions) => void): Prom
   const system = { version: '0', runtimes: [], domain: 'localhost', apiAddress: 'hostel.example:8081', apiUrl: '', memoryBudgetMiB: 1, maxSandboxes: 1 }
   const deployer = createDeployer({ functions: store.functions, code, gateway, runtimes: [] })
   const tokens = createTokens(store.access, gateway)
+  const vault = await openVault(store.secrets, openKeyRing(join(directory, 'keys')))
   const context: ApiContext = {
     store,
     code,
     deployer,
-    tenants: createTenants({ store, deployer, tokens, gateway }),
+    tenants: createTenants({ store, deployer, tokens, gateway, vault }),
     tokens,
-    secrets: createSecrets({ vault: await openVault(store.secrets, openKeyRing(join(directory, 'keys'))), store: store.secrets, gateway }),
+    secrets: createSecrets({ vault, store: store.secrets, gateway }),
     backups: createBackups({ dataDir: directory, store, code, version: '0' }),
     logs: createLogs(store.records),
     metrics: createRegistry(),
