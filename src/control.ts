@@ -10,6 +10,8 @@ import { join } from 'node:path'
 import { createApi } from './api/server.ts'
 import { createBackups } from './backup/write.ts'
 import { gatherFigures } from './control/figures.ts'
+import { createBuilds } from './builds/builds.ts'
+import { createBuildLogs } from './builds/log.ts'
 import { createGatewayLink } from './control/gateway.ts'
 import { startJanitor } from './control/janitor.ts'
 import { listenToKeeper, tellReady } from './control/keeper.ts'
@@ -72,7 +74,9 @@ async function start(settings: ChildSettings): Promise<Running> {
   const figures = gatherFigures({ registry: metrics, gateway, version })
 
   // 3. What can be asked for.
-  const deployer = createDeployer({ functions: store.functions, code, gateway, runtimes, services: settings.services })
+  const buildLogs = createBuildLogs()
+  const dependencies = createBuilds({ dataDir, code, gateway, registries: settings.registries, memoryBudgetMiB, logs: buildLogs })
+  const deployer = createDeployer({ functions: store.functions, code, gateway, runtimes, services: settings.services, dependencies })
   const urls = urlMaker(settings.gatewayAddress, domain)
   const system = { version, runtimes, domain, apiAddress, apiUrl: `http://${reachableAddress(apiAddress)}`, memoryBudgetMiB, maxSandboxes }
   const tokens = createTokens(store.access, gateway)
@@ -89,6 +93,7 @@ async function start(settings: ChildSettings): Promise<Running> {
     secrets,
     backups,
     logs,
+    buildLogs,
     metrics,
     figures,
     keeper: process,

@@ -66,6 +66,14 @@ export const errorKinds = {
     hint: 'Try again in a moment; `hostel doctor` tells more.',
   },
 
+  // Dependencies.
+  build_failed: {
+    status: 422,
+    retryable: false,
+    title: 'The dependencies could not be installed',
+    hint: 'The detail says why; docs/how-to/dependencies.md tells what builds can do.',
+  },
+
   // The function.
   init_failed: {
     status: 502,

@@ -3,7 +3,8 @@ import type { Server } from 'node:http'
 import { Socket } from 'node:net'
 import type { AddressInfo } from 'node:net'
 
-import { createEgressDoors } from './egress/doors.ts'
+import { createBuildRunner } from './builds/runner.ts'
+import { withBuilderDoors } from './builds/doors.ts'
 import { createGuard } from './egress/guard.ts'
 import { createLookup } from './egress/lookup.ts'
 import { HostelError } from './errors.ts'
@@ -82,16 +83,21 @@ function start(settings: ChildSettings): Gateway {
   const reports = createReports(logger, metrics)
 
   // The ways out of sandboxes, where a version has any.
-  const egress = createEgressDoors({
-    guard: createGuard(settings.egressAllow, [settings.apiAddress, settings.gatewayAddress, ...(tlsAddress === null ? [] : [tlsAddress])].map(portOf)),
-    lookup: createLookup(settings.egressDns),
-    services: settings.services,
-    record(record) {
-      countAttempt(record)
-      reports.egress(record)
+  const ownPorts = [settings.apiAddress, settings.gatewayAddress, ...(tlsAddress === null ? [] : [tlsAddress])].map(portOf)
+  const egress = withBuilderDoors(
+    {
+      guard: createGuard(settings.egressAllow, ownPorts),
+      lookup: createLookup(settings.egressDns),
+      services: settings.services,
+      record(attempt) {
+        countAttempt(attempt)
+        reports.egress(attempt)
+        builds.egress(attempt)
+      },
+      newId: newInvocationId,
     },
-    newId: newInvocationId,
-  })
+    ownPorts,
+  )
 
   // Sandboxes.
   const scheduler = createScheduler({
@@ -114,10 +120,8 @@ function start(settings: ChildSettings): Gateway {
     onRetire: (tenant, name, keep) => scheduler.retire(tenant, name, keep),
     onVersions: (versions) => scheduler.noteVersions(versions),
   })
-  const access = createAccess()
-  const control = createControlLink({ table, scheduler, reports, access, metrics })
 
-  // Requests.
+  // Requests, and builds, which are requests of our own.
   const tracer = settings.otlp === null ? undefined : createTracer({ url: new URL(settings.otlp), ratio: settings.traceRatio, metrics, logger })
   const services = {
     ...(tracer && { tracer }),
@@ -129,6 +133,9 @@ function start(settings: ChildSettings): Gateway {
     count: inFlight.change,
     refusal: () => (draining ? new HostelError('shutting_down', undefined, { retryAfterSeconds: 1 }) : null),
   }
+  const builds = createBuildRunner(services)
+  const access = createAccess()
+  const control = createControlLink({ table, scheduler, reports, access, metrics, builds })
   const health = createHealth({ table, scheduler, isDraining: () => draining })
   const proxies = trustedProxiesOf(trustedProxies)
   const accessLog =

@@ -160,6 +160,8 @@ export const limits = {
   pidsMax: 128,
   openFilesMax: 1_024,
   tmpInodesMax: 16_384,
+  /** Of large memory classes more: builds install tens of thousands of files. Each takes about 1 KiB of that memory. */
+  tmpInodesPerMiB: 32,
   /** From the start of boot to READY. */
   bootTimeoutMs: 10_000,
   /** From SPECIALISE to SPECIALISED. */
@@ -170,6 +172,21 @@ export const limits = {
   cancelGraceMs: 500,
   /** Unanswered PING after which an event loop counts as blocked. */
   pingTimeoutMs: 500,
+
+  // Builds of dependencies.
+  buildTimeoutMs: 600_000,
+  /** Manifests, and the code where packages of its own are installed, packed: below what an event handler gets, which the builder for Python is. */
+  buildSourceMaxBytes: 4 * MiB,
+  /** Of one build's log, beyond which the rest is left out; and characters of a line. */
+  buildLogMaxBytes: 1 * MiB,
+  buildLogMaxLines: 10_000,
+  buildLineMaxChars: 2_000,
+  /** Each takes up to 2 GiB of the sandboxes' memory and a core or two; of one tenant one at a time. */
+  buildsAtOnceMax: 2,
+  buildsWaitingMax: 20,
+  /** Installed dependencies that are kept for the next deploy; the least lately used go first. */
+  buildCacheMaxBytes: 4_096 * MiB,
+  buildCachePerTenantMaxBytes: 1_024 * MiB,
 
   // Egress doors.
   /** Entries of a version's egress list, and services that it may name: each service is a listening socket in every sandbox of it. */

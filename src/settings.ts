@@ -54,6 +54,8 @@ export interface Settings {
   /** Absolute path, or `-` for standard output; null for none. */
   accessLog: string | null
   accessLogFormat: 'combined' | 'json'
+  /** URLs of the package registries that builds install from. */
+  registries: { npm: string; pip: string }
 }
 
 /** Flag → environment variable, default and meaning; `--help` and docs/reference/configuration.md are made from it. */
@@ -110,6 +112,12 @@ export const settingFlags = {
   'rate-limit-client': { env: 'HOSTEL_RATE_LIMIT_CLIENT', default: '', help: 'requests a second that one client address may make' },
   'access-log': { env: 'HOSTEL_ACCESS_LOG', default: '', help: 'file that gets a line for each call over HTTP; - for standard output' },
   'access-log-format': { env: 'HOSTEL_ACCESS_LOG_FORMAT', default: 'combined', help: 'combined (as Apache and nginx write it) or json' },
+  'npm-registry': {
+    env: 'HOSTEL_NPM_REGISTRY',
+    default: 'https://registry.npmjs.org/',
+    help: 'the npm registry from which builds install, and the only place they reach',
+  },
+  'pip-index': { env: 'HOSTEL_PIP_INDEX', default: 'https://pypi.org/simple', help: 'the Python package index, likewise; its files must lie on the same host' },
 } as const
 
 type Flag = keyof typeof settingFlags
@@ -152,6 +160,7 @@ export function parseSettings(args: string[], environment: NodeJS.ProcessEnv): S
     clientRequestsPerSecond: get('rate-limit-client') === '' ? null : parseInteger('--rate-limit-client', get('rate-limit-client'), 1, 1_000_000),
     accessLog: get('access-log') === '' ? null : get('access-log') === '-' ? '-' : resolve(get('access-log')),
     accessLogFormat: parseLogFormat(get('access-log-format')),
+    registries: { npm: parseRegistry('--npm-registry', get('npm-registry')), pip: parseRegistry('--pip-index', get('pip-index')) },
   }
 }
 
@@ -239,6 +248,13 @@ function parseServices(texts: string[]): ServiceMapping[] {
   const twice = mappings.find(({ name, port }, index) => mappings.findIndex((other) => other.name === name && other.port === port) !== index)
   if (twice) throw new HostelError('invalid_input', `--service maps ${twice.name}:${twice.port} twice`)
   return mappings
+}
+
+/** Without a password, which every install script could read. */
+function parseRegistry(what: string, text: string): string {
+  const url = URL.parse(text)
+  if (url && /^https?:$/.test(url.protocol) && url.username === '' && url.password === '' && url.search === '' && url.hash === '') return url.href
+  throw new HostelError('invalid_input', `${what} takes the URL of a registry, such as https://registry.example.com/, without user and password; got "${text}"`)
 }
 
 function parseAllowed(text: string): string {

@@ -28,6 +28,7 @@ const NEEDS: Record<string, Needs> = {
   'GET /v1/tenants/:tenant/invocations': 'read',
   'GET /v1/tenants/:tenant/invocations/:id': 'read',
   'GET /v1/tenants/:tenant/sandboxes': 'read',
+  'GET /v1/tenants/:tenant/builds/:build/log': 'deploy',
   'GET /v1/tenants/:tenant': 'read',
   'PATCH /v1/tenants/:tenant': 'server',
   'DELETE /v1/tenants/:tenant': 'server',

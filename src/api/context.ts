@@ -1,5 +1,6 @@
 /** What the routes of the control API work with. */
 import type { Backups } from '../backup/write.ts'
+import type { BuildLogs } from '../builds/log.ts'
 import type { CodeStore } from '../functions/code/store.ts'
 import type { Deployer } from '../functions/deploy.ts'
 import type { Logs } from '../functions/logs.ts'
@@ -26,6 +27,7 @@ export interface ApiContext {
   metrics: Registry
   figures: { text(tenant: string | null): Promise<string> }
   keeper: { readonly connected: boolean }
+  buildLogs: Pick<BuildLogs, 'follow'>
   gateway: { readonly connected: boolean; sandboxes(): Promise<SandboxInfo[]> }
   urls: { gateway: string; of(tenant: string, name: string): FunctionUrls }
   system: {

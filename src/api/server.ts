@@ -15,6 +15,7 @@ import { description } from './openapi.ts'
 import { sendProblem } from './problems.ts'
 import { auditRoutes } from './routes/audit.ts'
 import { backupRoutes } from './routes/backup.ts'
+import { buildRoutes } from './routes/builds.ts'
 import { codeRoutes } from './routes/code.ts'
 import { egressRoutes } from './routes/egress.ts'
 import { functionRoutes } from './routes/functions.ts'
@@ -72,6 +73,7 @@ export async function createApi(context: ApiContext, onRoute: (route: RouteOptio
   operationRoutes(api, context)
   codeRoutes(api, context)
   functionRoutes(api, context)
+  buildRoutes(api, context)
   egressRoutes(api, context)
   versionRoutes(api, context)
   logRoutes(api, context)

@@ -2,7 +2,7 @@
 import type { ControlClient, Deployed } from '../client/control.ts'
 import { closest } from '../manifest/closest.ts'
 import { canAsk, confirm } from './confirm.ts'
-import { applyTarget, planTarget } from './deploying.ts'
+import { applyTarget, buildLineText, planTarget } from './deploying.ts'
 import type { PlannedTarget, Target } from './deploying.ts'
 import { CliFailure, exitCodes, usageFailure } from './failure.ts'
 import { assertSecrets, loadManifest, locatedFailure, secretsOf } from './manifest-file.ts'
@@ -83,7 +83,9 @@ export function choose(manifest: LoadedManifest, only: string[] | undefined): Ma
 
 async function apply(client: ControlClient, options: ManifestOptions, item: PlannedTarget): Promise<Deployed> {
   const startedAt = performance.now()
-  const deployed = await applyTarget(client, options.tenant, item, () => {})
+  const deployed = await applyTarget(client, options.tenant, item, () => {}, {
+    onBuildLine: (line) => options.json || note(styledError('dim', buildLineText(line))),
+  })
   if (options.json) return deployed
   note(
     `${styledError('green', `${deployed.function} is live as version ${deployed.version}.`)}  ${styledError('dim', formatMs(performance.now() - startedAt))}`,

@@ -5,7 +5,7 @@ import { join, relative } from 'node:path'
 import type { ControlClient, LogLine } from '../client/control.ts'
 import { ApiError, ConnectionError } from '../client/errors.ts'
 import { apiFailure } from './api-failure.ts'
-import { applyTarget } from './deploying.ts'
+import { applyTarget, buildLineText } from './deploying.ts'
 import type { Target } from './deploying.ts'
 import { formatLine } from './log-line.ts'
 import { formatMs, note, print, styled, styledError } from './output.ts'
@@ -87,7 +87,10 @@ export function develop(client: ControlClient, tenant: string): Development {
     const before = live.get(target.name)
     if (before?.digest === digest && before.target === target) return
     // The code is almost never there already, so it is not asked for first.
-    const deployed = await applyTarget(client, tenant, { target, digest, codeKnown: false }, () => {}, PACK_LEVEL)
+    const deployed = await applyTarget(client, tenant, { target, digest, codeKnown: false }, () => {}, {
+      level: PACK_LEVEL,
+      onBuildLine: (line) => note(styledError('dim', buildLineText(line))),
+    })
     live.set(target.name, { target, digest })
     if (!deployed.unchanged || !before) {
       const what = `${target.name} is live as version ${deployed.version}${deployed.unchanged ? ' already' : ''}.`

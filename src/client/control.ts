@@ -3,12 +3,14 @@ import type { Readable } from 'node:stream'
 import type { Static } from 'typebox'
 
 import type * as accessSchemas from '../api/access-schemas.ts'
+import type { BuildLine } from '../api/build-schemas.ts'
 import type * as schemas from '../api/schemas.ts'
 import type { MemoryClassMiB } from '../limits.ts'
 import { ApiError, ConnectionError, problemOf } from './errors.ts'
 import { readBody, send } from './transport.ts'
 import type { Answer, RequestOptions } from './transport.ts'
 
+export type { BuildLine } from '../api/build-schemas.ts'
 export { ApiError } from './errors.ts'
 
 type Body<Name extends keyof typeof schemas> = (typeof schemas)[Name] extends infer Schema ? Static<Schema & import('typebox').TSchema> : never
@@ -67,6 +69,8 @@ export interface AuditQuery {
 const TIMEOUT_MS = 15_000
 const UPLOAD_TIMEOUT_MS = 120_000
 const DEPLOY_TIMEOUT_MS = 90_000
+/** One that may have to build takes as long as builds may, and waits for its turn. */
+const BUILD_TIMEOUT_MS = 1_800_000
 /** To the first byte of a backup. */
 const BACKUP_TIMEOUT_MS = 60_000
 
@@ -97,6 +101,22 @@ export function createControlClient(access: { api: string; token: string }) {
     }
   }
 
+  async function* jsonLines<T>(path: string, signal?: AbortSignal): AsyncGenerator<T> {
+    const answer = await open('GET', path, { headers: { accept: 'application/x-ndjson' }, ...(signal && { signal }) })
+    const decoder = new TextDecoder()
+    let rest = ''
+    try {
+      // Leaving the loop, by whatever way, ends the request.
+      for await (const chunk of answer.body as AsyncIterable<Buffer>) {
+        const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n')
+        rest = lines.pop() ?? ''
+        for (const line of lines) if (line !== '') yield JSON.parse(line) as T
+      }
+    } catch (error) {
+      throw new ConnectionError(base, `the log broke off: ${(error as Error).message}`, { cause: error })
+    }
+  }
+
   const functionPath = (tenant: string, name: string): string => `${tenantPath(tenant)}/functions/${encodeURIComponent(name)}`
 
   return {
@@ -116,12 +136,15 @@ export function createControlClient(access: { api: string; token: string }) {
       json<Plan>('POST', `${functionPath(tenant, name)}/plan`, { body: Buffer.from(JSON.stringify(version)), headers: { 'content-type': 'application/json' } }),
 
     /** Makes a version of uploaded code, starts it once, and makes it live. */
-    createVersion: (tenant: string, name: string, version: NewVersion) =>
-      json<Deployed>('POST', `${functionPath(tenant, name)}/versions`, {
-        body: Buffer.from(JSON.stringify(version)),
-        headers: { 'content-type': 'application/json' },
-        timeoutMs: DEPLOY_TIMEOUT_MS,
+    createVersion: (tenant: string, name: string, version: NewVersion, options: { build?: string | undefined } = {}) =>
+      json<Deployed>('POST', `${functionPath(tenant, name)}/versions${options.build === undefined ? '' : `?build=${options.build}`}`, {
+        ...jsonBody(version),
+        timeoutMs: options.build === undefined ? DEPLOY_TIMEOUT_MS : BUILD_TIMEOUT_MS,
       }),
+
+    /** Lines of the log of a build as they come, until it ends; none where there is no build. */
+    buildLog: (tenant: string, build: string, signal: AbortSignal) =>
+      jsonLines<BuildLine>(`${tenantPath(tenant)}/builds/${encodeURIComponent(build)}/log`, signal),
 
     /** All functions of a tenant, page by page. */
     async functions(tenant: string): Promise<FunctionSummary[]> {
@@ -252,22 +275,7 @@ export function createControlClient(access: { api: string; token: string }) {
     /** Log lines in order. With `follow` it ends when the signal fires or the server goes. */
     async *logs(tenant: string, name: string, query: LogQuery, signal?: AbortSignal): AsyncGenerator<LogLine> {
       const parameters = new URLSearchParams(Object.entries(query).map(([key, value]): [string, string] => [key, String(value)]))
-      const answer = await open('GET', `${functionPath(tenant, name)}/logs?${parameters.toString()}`, {
-        headers: { accept: 'application/x-ndjson' },
-        ...(signal && { signal }),
-      })
-      const decoder = new TextDecoder()
-      let rest = ''
-      try {
-        // Leaving the loop, by whatever way, ends the request.
-        for await (const chunk of answer.body as AsyncIterable<Buffer>) {
-          const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n')
-          rest = lines.pop() ?? ''
-          for (const line of lines) if (line !== '') yield JSON.parse(line) as LogLine
-        }
-      } catch (error) {
-        throw new ConnectionError(base, `the log broke off: ${(error as Error).message}`, { cause: error })
-      }
+      yield* jsonLines<LogLine>(`${functionPath(tenant, name)}/logs?${parameters.toString()}`, signal)
     },
   }
 }

@@ -9,6 +9,7 @@ import type { InvokeToken, RoutedFunction, RoutedVersion, SandboxInfo, TenantQuo
 import { limits } from '../limits.ts'
 import { Link } from '../link/link.ts'
 import type { MetricSample } from '../telemetry/catalogue.ts'
+import type { LinkCalls } from '../link/messages.ts'
 import { pagesOf } from './pages.ts'
 
 export interface GatewayLink extends Gateway {
@@ -20,6 +21,8 @@ export interface GatewayLink extends Gateway {
   /** Sends these functions anew, filled as they are now; resolves once the gateway has taken them, or is away: then it gets all when it is back. */
   resend(functions: readonly RoutedFunction[]): Promise<void>
   sandboxes(): Promise<SandboxInfo[]>
+  /** Runs a builder, whose answer comes part by part. @throws HostelError `unavailable` when the gateway is away, or goes. */
+  build(call: { build: string; version: RoutedVersion; source: Buffer }, events: BuildEvents): Promise<LinkCalls['build']['result']>
   /** All tenants with quotas, from now on and for later links. */
   quotas(tenants: TenantQuotas[]): Promise<void>
   /** All tokens that may call functions, likewise. Both resolve once the gateway has taken them, or is away. */
@@ -27,6 +30,12 @@ export interface GatewayLink extends Gateway {
   /** The gateway's figures. @throws HostelError `unavailable` */
   metrics(): Promise<MetricSample[]>
   close(): void
+}
+
+export interface BuildEvents {
+  /** What it throws ends the build. */
+  output(chunk: Buffer): Promise<void>
+  note(text: string): void
 }
 
 /** What is added to functions just before they are sent, and kept nowhere else: the values of their secrets. */
@@ -42,6 +51,7 @@ const SYNC_TIMEOUT_MS = 5_000
 /** Prometheus gives up after 10 s. */
 const METRICS_TIMEOUT_MS = 3_000
 /** All that a first start may take, and something for the way. */
+const BUILD_TIMEOUT_MS = limits.buildTimeoutMs + limits.queueMaxWaitMs + limits.bootTimeoutMs + 5_000
 const PREPARE_TIMEOUT_MS = limits.queueMaxWaitMs + limits.bootTimeoutMs + limits.initTimeoutMs + 5_000
 
 /**
@@ -60,6 +70,7 @@ export function createGatewayLink(
   let quotas: TenantQuotas[] = []
   let tokens: InvokeToken[] = []
   let link: Link | undefined
+  const builds = new Map<string, BuildEvents>()
 
   function connected(): Link {
     if (!link) throw new HostelError('unavailable', 'the gateway is not there at the moment', { retryAfterSeconds: 1 })
@@ -92,7 +103,15 @@ export function createGatewayLink(
       let mayRepeat = true
       let unanswered = 0
       const fresh = new Link(socket, {
-        events: { tokensUsed: ({ hashes }) => onTokensUsed(hashes) },
+        events: { tokensUsed: ({ hashes }) => onTokensUsed(hashes), buildNote: ({ build, text }) => builds.get(build)?.note(text) },
+        calls: {
+          async buildOutput({ build, data }) {
+            const events = builds.get(build)
+            if (!events) throw new Error('nobody waits for this build')
+            await events.output(Buffer.from(data, 'base64'))
+            return {}
+          },
+        },
         rawCalls: {
           async batch(batch) {
             const startMs = performance.now()
@@ -161,6 +180,15 @@ export function createGatewayLink(
 
     async metrics() {
       return (await connected().call('metrics', {}, { timeoutMs: METRICS_TIMEOUT_MS })).samples
+    },
+
+    async build({ build, version, source }, events) {
+      builds.set(build, events)
+      try {
+        return await connected().call('build', { build, version, source: source.toString('base64') }, { timeoutMs: BUILD_TIMEOUT_MS })
+      } finally {
+        builds.delete(build)
+      }
     },
 
     close() {

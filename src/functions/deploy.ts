@@ -27,6 +27,15 @@ export interface Gateway {
   unroute(tenant: string, name: string): void
 }
 
+/** What installs what code depends on. */
+export interface Dependencies {
+  /**
+   * The digest of a tree of code and its dependencies; undefined for code that needs no build. `build` names the log of it.
+   * @throws HostelError `build_failed` with the reason
+   */
+  treeFor(wish: { tenant: string; code: string; runtime: RuntimeInfo; build: string | undefined }): Promise<string | undefined>
+}
+
 export interface Deployed {
   version: StoredVersion
   /** What was live before. */
@@ -38,8 +47,11 @@ export interface Deployed {
 }
 
 export interface Deployer {
-  /** @throws HostelError when the wishes do not fit, or when the function does not start; what was live before stays so then. */
-  deploy(tenant: string, name: string, wanted: WantedConfig): Promise<Deployed>
+  /**
+   * `build` names the log of a build, should one be needed.
+   * @throws HostelError when the wishes do not fit, or when the function does not start; what was live before stays so then.
+   */
+  deploy(tenant: string, name: string, wanted: WantedConfig, options?: { build: string | undefined }): Promise<Deployed>
   /** What a deploy would change; changes nothing. @throws HostelError when the wishes do not fit. */
   plan(tenant: string, name: string, wanted: WantedConfig): Promise<VersionPlan>
   /**
@@ -67,10 +79,11 @@ interface Parts {
   runtimes: readonly RuntimeInfo[]
   /** Services that versions may name. */
   services?: readonly ServiceMapping[]
+  dependencies: Dependencies
 }
 
 export function createDeployer(parts: Parts): Deployer {
-  const { functions, code, gateway, runtimes, services = [] } = parts
+  const { functions, code, gateway, runtimes, services = [], dependencies } = parts
   /** One change of a function after the other, so that the last one asked for is the one that is live. */
   const inTurn = serialised()
 
@@ -83,27 +96,38 @@ export function createDeployer(parts: Parts): Deployer {
     )
   }
 
-  async function deploy(tenant: string, name: string, wanted: WantedConfig): Promise<Deployed> {
+  async function deploy(tenant: string, name: string, wanted: WantedConfig, build: string | undefined): Promise<Deployed> {
     const config = await resolveConfig(wanted, code, runtimes, services)
     const present = await functions.get(tenant, name)
     const live = present?.versions.find(({ version }) => version === present.aliases[LIVE_ALIAS])
     if (live && live.codeDigest === wanted.code && isDeepStrictEqual(configOf(live), config)) return { version: live, before: live, unchanged: true, initMs: 0 }
     if (!present) await assertRoom(tenant)
+    const runtime = runtimes.find((one) => one.name === config.runtime)!
+    const treeDigest = await dependencies.treeFor({ tenant, code: wanted.code, runtime, build })
     const number = await functions.takeVersionNumber(tenant, name)
-    const version: RoutedVersion = { ...config, tenant, function: name, version: number, codeDigest: wanted.code, contract: null }
+    const version: RoutedVersion = {
+      ...config,
+      tenant,
+      function: name,
+      version: number,
+      codeDigest: wanted.code,
+      ...(treeDigest !== undefined && { treeDigest }),
+      contract: null,
+    }
     const prepared = await gateway.prepare(version)
     if ('error' in prepared) throw startFailure(prepared.error, version.version, live?.version, 'was not kept')
     const stored: StoredVersion = { ...version, contract: prepared.contract, createdAtMs: Date.now() }
     const changed = await functions.addVersion(stored, LIVE_ALIAS, () => {
-      if (!code.has(wanted.code)) throw new HostelError('conflict', 'the code was removed in the meantime; upload it again')
+      if (!code.has(wanted.code) || (treeDigest !== undefined && !code.has(treeDigest)))
+        throw new HostelError('conflict', 'the code was removed in the meantime; upload it again')
     })
     gateway.route(toRouted(changed))
     return { version: stored, before: live ?? null, unchanged: false, initMs: prepared.initMs }
   }
 
   return {
-    deploy(tenant, name, wanted) {
-      return inTurn(`${tenant}/${name}`, () => deploy(tenant, name, wanted))
+    deploy(tenant, name, wanted, options) {
+      return inTurn(`${tenant}/${name}`, () => deploy(tenant, name, wanted, options?.build))
     },
     async plan(tenant, name, wanted) {
       const present = await functions.get(tenant, name)

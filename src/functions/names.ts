@@ -10,6 +10,9 @@ export const NAME_TAKES = `1 to ${limits.nameMaxChars} lower-case letters, digit
 /** The tenant that exists from the start. */
 export const DEFAULT_TENANT = 'default'
 
+/** Hostel's own, for what it runs in sandboxes itself. It is in no table, so that no token, URL or route leads to it; the dots keep others from taking the name. */
+export const SYSTEM_TENANT = 'hostel.system'
+
 /** Names that no tenant may take: the host form would give their functions names that people trust, or that mean something else. */
 export const RESERVED_TENANTS: readonly string[] = [
   'admin',

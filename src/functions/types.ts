@@ -30,6 +30,8 @@ export interface RoutedVersion extends VersionConfig {
   version: number
   /** SHA-256 of the unpacked code's canonical listing, lower-case hex; names its directory. */
   codeDigest: string
+  /** Names the directory of code and installed dependencies together, where a build was needed: that is what its sandboxes get. */
+  treeDigest?: string
   /** Known once it has been started for the first time. */
   contract: Contract | null
   /** For one with secrets: which values its `env` holds, so that a sandbox with others is known. Tells nothing about them. */

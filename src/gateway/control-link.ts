@@ -21,8 +21,20 @@ export interface ControlLink {
 /** As often as control notes the use of a token at most. */
 const TOKENS_USED_EVERY_MS = 60_000
 
-export function createControlLink(options: { table: RoutingTable; scheduler: Scheduler; reports: Reports; access: Access; metrics: Registry }): ControlLink {
-  const { table, scheduler, reports, access, metrics } = options
+/** Runs builders for control. */
+export interface BuildCalls {
+  run(call: LinkCalls['build']['params'], link: Link): Promise<LinkCalls['build']['result']>
+}
+
+export function createControlLink(options: {
+  table: RoutingTable
+  scheduler: Scheduler
+  reports: Reports
+  access: Access
+  metrics: Registry
+  builds: BuildCalls
+}): ControlLink {
+  const { table, scheduler, reports, access, metrics, builds } = options
   const { promise: filled, resolve: onFilled } = Promise.withResolvers<void>()
   let link: Link | null = null
 
@@ -34,7 +46,7 @@ export function createControlLink(options: { table: RoutingTable; scheduler: Sch
   return {
     attach(socket) {
       link?.close()
-      link = new Link(socket, {
+      const fresh: Link = new Link(socket, {
         events: {
           routes(page) {
             table.take(page)
@@ -54,9 +66,11 @@ export function createControlLink(options: { table: RoutingTable; scheduler: Sch
           sync: async () => ({}),
           metrics: async () => ({ samples: metrics.samples() }),
           sandboxes: async () => ({ sandboxes: await scheduler.list() }),
+          build: (params) => builds.run(params, fresh),
         },
       })
-      reports.attach(link)
+      link = fresh
+      reports.attach(fresh)
     },
     async firstTable(withinMs) {
       const { promise: late, resolve } = Promise.withResolvers<void>()

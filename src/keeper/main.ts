@@ -103,6 +103,7 @@ async function main(): Promise<number> {
       clientRequestsPerSecond: settings.clientRequestsPerSecond,
       accessLog: accessLogFd === null ? null : settings.accessLogFormat,
     },
+    registries: settings.registries,
     runtimes: [...runtimes.values()].map(({ name, version, digest, entryFiles }) => ({ name, version, digest, entryFiles })),
   }
   const rootDir = join(instance.runDir, 'root')

@@ -134,6 +134,8 @@ export interface ChildSettings {
   edge?: EdgeSettings
   /** Control only: what is kept of records and log lines; bytes in all and of one tenant. */
   retention: { keepMs: number; maxBytes: number; tenantMaxBytes: number }
+  /** For control: URLs of the package registries that builds install from. */
+  registries: { npm: string; pip: string }
   /** Control only: the administrator's token in clear, of which it stores the hash. */
   adminToken?: string
 }

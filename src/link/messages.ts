@@ -24,6 +24,8 @@ export interface LinkEvents {
   tokens: { tokens: InvokeToken[] }
   /** gateway → control: hashes of the tokens that were used, at most once a minute. */
   tokensUsed: { hashes: string[] }
+  /** gateway → control: what happened at the doors of a build. */
+  buildNote: { build: string; text: string }
 }
 
 /** Calls: answered once, or failed with an error code, or broken off when the link goes. */
@@ -39,6 +41,13 @@ export interface LinkCalls {
   sandboxes: { params: Record<string, never>; result: { sandboxes: SandboxInfo[] } }
   /** control → gateway: its figures now. */
   metrics: { params: Record<string, never>; result: { samples: MetricSample[] } }
+  /** control → gateway: call a builder with this source (base64). Its answer goes to `buildOutput`, all of it before this one's; what ended it is as in a record. */
+  build: {
+    params: { build: string; version: RoutedVersion; source: string }
+    result: { status: number; outcome: string; detail: Record<string, unknown> | null }
+  }
+  /** gateway → control: a part (base64) of what a builder answers; the next one comes after the answer. */
+  buildOutput: { params: { build: string; data: string }; result: Record<string, never> }
   /** gateway → control: durable when answered. The gateway sends the next batch after the answer to the one before. */
   batch: { params: { records: InvocationRecord[]; logs: LogLine[]; egress?: EgressRecord[] }; result: Record<string, never> }
 }

@@ -106,6 +106,12 @@ const compilePythonLibrary = [
 ]
 const compilePythonShim = ['/usr/bin/python3', '-I', '-m', 'compileall', '-q', '--invalidation-mode', 'checked-hash', '/hostel']
 
+/** Out of the wheel and compiled, pip starts two seconds sooner. */
+const unpackPip = [
+  ['/bin/sh', '-c', '/usr/bin/python3 -I -m zipfile -e /usr/share/python-wheels/pip-*.whl /usr/local/lib/pip && rm -r /usr/share/python-wheels'],
+  ['/usr/bin/python3', '-I', '-m', 'compileall', '-q', '--invalidation-mode', 'unchecked-hash', '/usr/local/lib/pip'],
+]
+
 /** @type {Recipe[]} */
 export const recipes = [
   {
@@ -146,7 +152,7 @@ export const recipes = [
     nodeBinary: false,
     npm: null,
     exclude: pythonExclude,
-    finish: [compilePythonLibrary],
+    finish: [compilePythonLibrary, ...unpackPip],
     compileShim: compilePythonShim,
     versionCommand: ['/usr/bin/python3', '-I', '-c', 'import platform; print(platform.python_version())'],
     manifest: {

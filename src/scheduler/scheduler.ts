@@ -253,7 +253,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     pool.sandboxes.add(sandbox)
     pool.assigning++
     try {
-      const listeners = await keeper.specialise(sandbox.id, version.codeDigest, pool.key, doorsOf(version))
+      const listeners = await keeper.specialise(sandbox.id, version.treeDigest ?? version.codeDigest, pool.key, doorsOf(version))
       serveDoors(egress, sandbox, version, listeners, () => fleet.end(sandbox, endReasons.flooded(), 0))
       sandbox.specialiseAtMs = performance.now()
       const { tenant, function: name, handler, memoryMiB, timeoutMs, concurrency } = version

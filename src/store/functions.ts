@@ -80,12 +80,13 @@ interface VersionRow {
   egress: string
   services: string
   secrets: string
+  tree_digest: string | null
   contract: string
   created_at_ms: number
 }
 
 const VERSION_COLUMNS =
-  'tenant, function, version, code_digest, runtime, handler, memory_mib, timeout_ms, concurrency, auth, env, egress, services, secrets, contract, created_at_ms'
+  'tenant, function, version, code_digest, runtime, handler, memory_mib, timeout_ms, concurrency, auth, env, egress, services, secrets, tree_digest, contract, created_at_ms'
 
 export function functionStore(database: DatabaseSync): FunctionStore {
   const sql = statements(database)
@@ -117,7 +118,7 @@ export function functionStore(database: DatabaseSync): FunctionStore {
       `INSERT INTO functions (tenant, name, created_at_ms, deployed_at_ms) VALUES (?, ?, ?, ?)
        ON CONFLICT DO UPDATE SET deployed_at_ms = excluded.deployed_at_ms`,
     ).run(tenant, name, createdAtMs, createdAtMs)
-    sql(`INSERT INTO versions (${VERSION_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`).run(
+    sql(`INSERT INTO versions (${VERSION_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`).run(
       tenant,
       name,
       version.version,
@@ -132,6 +133,7 @@ export function functionStore(database: DatabaseSync): FunctionStore {
       JSON.stringify(version.egress),
       JSON.stringify(version.services),
       JSON.stringify(version.secrets ?? {}),
+      version.treeDigest ?? null,
       version.contract,
       createdAtMs,
     )
@@ -227,7 +229,7 @@ export function functionStore(database: DatabaseSync): FunctionStore {
     },
 
     async unlessCodeIsUsed(codeDigest, work) {
-      if (row(sql('SELECT 1 FROM versions WHERE code_digest = ? LIMIT 1'), codeDigest)) return false
+      if (row(sql('SELECT 1 FROM versions WHERE code_digest = ?1 OR tree_digest = ?1 LIMIT 1'), codeDigest)) return false
       work()
       return true
     },
@@ -262,6 +264,7 @@ function toVersion(found: VersionRow): StoredVersion {
     egress: JSON.parse(found.egress) as string[],
     services: JSON.parse(found.services) as string[],
     ...(secrets && { secrets }),
+    ...(found.tree_digest !== null && { treeDigest: found.tree_digest }),
     contract: found.contract as Contract,
     createdAtMs: found.created_at_ms,
   }

@@ -146,6 +146,7 @@ function defaults(dataDir: string, port: number): ChildSettings {
     retention: { keepMs: 86_400_000, maxBytes: 1_073_741_824, tenantMaxBytes: 1_073_741_824 },
     otlp: null,
     traceRatio: 0,
+    registries: { npm: 'http://127.0.0.1:9/', pip: 'http://127.0.0.1:9/simple' },
     adminToken: ADMIN_TOKEN,
   }
 }

@@ -24,8 +24,9 @@ const house: Record<string, string[]> = {
   invocations: ['scheduler', 'sandbox', 'link', 'store'],
   functions: ['invocations', 'scheduler', 'sandbox', 'link', 'store'],
   secrets: ['store'],
+  builds: ['functions', 'egress', 'invocations', 'link'],
   backup: ['functions', 'secrets', 'store', 'keeper'],
-  api: ['functions', 'secrets', 'backup', 'invocations', 'link', 'store', 'manifest'],
+  api: ['functions', 'builds', 'secrets', 'backup', 'invocations', 'link', 'store', 'manifest'],
   gateway: ['functions', 'invocations', 'scheduler', 'sandbox', 'link'],
 
   client: [],
@@ -37,8 +38,8 @@ const house: Record<string, string[]> = {
   // The composition roots: each puts one process together.
   'main.ts': ['keeper', 'settings.ts'],
   control: ['functions', 'invocations', 'link', 'store'],
-  'gateway.ts': ['gateway', 'egress', 'invocations', 'scheduler', 'link'],
-  'control.ts': ['control', 'api', 'functions', 'secrets', 'backup', 'invocations', 'store', 'link'],
+  'gateway.ts': ['gateway', 'builds', 'egress', 'invocations', 'scheduler', 'link'],
+  'control.ts': ['control', 'api', 'builds', 'functions', 'secrets', 'backup', 'invocations', 'store', 'link'],
 }
 
 /** The words and messages that all parts share. */
@@ -57,7 +58,7 @@ const vocabulary = [
 ]
 
 /** Types alone, which are gone at run time: the shapes of the control API, shared by its two ends. */
-const typesOnly: Record<string, string[]> = { client: ['api/schemas.ts', 'api/access-schemas.ts'] }
+const typesOnly: Record<string, string[]> = { client: ['api/schemas.ts', 'api/access-schemas.ts', 'api/build-schemas.ts'] }
 
 interface Import {
   file: string

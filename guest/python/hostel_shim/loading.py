@@ -29,6 +29,9 @@ def load(root, spec):
     """(its name, the handler). Whatever the user's module raises comes through, SystemExit too."""
     enter(root, spec)
     sys.path.insert(0, root)
+    # What a build installed; behind the standard library, as everywhere.
+    if os.path.isdir(f'{root}/.site-packages'):
+        sys.path.append(f'{root}/.site-packages')
     file, export = _locate(root, spec['handler'])
     sys.argv[:] = [file]
     name = file.removesuffix('.py').replace('/', '.')

@@ -4,6 +4,7 @@ import { performance } from 'node:perf_hooks'
 import { LIVE_ALIAS } from '../../functions/names.ts'
 import { unknownFunction } from '../../functions/versions.ts'
 import type { StoredVersion } from '../../store/functions.ts'
+import { BuildQuery } from '../build-schemas.ts'
 import type { ApiContext } from '../context.ts'
 import { Deployed, FunctionDetail, FunctionParams, Functions, ListQuery, NewVersion, pageDefault, Plan, Removed, TenantParams } from '../schemas.ts'
 import type { Api } from '../server.ts'
@@ -21,9 +22,11 @@ export function functionRoutes(api: Api, context: ApiContext): void {
         operationId: 'deploy',
         summary: 'Make a version of uploaded code, start it once, and make it live',
         description:
+          'Installs what the code depends on first, where it brings manifests and no installed packages (422 with the reason when that fails). ' +
           "Answers when the version has started. One that fails to start is not kept (422 with the function's own error), and what was live stays so.",
         tags: ['functions'],
         params: FunctionParams,
+        querystring: BuildQuery,
         body: NewVersion,
         response: { 200: Deployed },
       },
@@ -31,7 +34,7 @@ export function functionRoutes(api: Api, context: ApiContext): void {
     async (request) => {
       const startMs = performance.now()
       const { tenant, name } = request.params
-      const { version, before, unchanged, initMs } = await deployer.deploy(tenant, name, request.body)
+      const { version, before, unchanged, initMs } = await deployer.deploy(tenant, name, request.body, { build: request.query.build })
       request.change = unchanged ? 'none' : { before: before && shownVersion(before), after: shownVersion(version) }
       return {
         tenant,

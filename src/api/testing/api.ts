@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import type { RouteOptions } from 'fastify'
 
 import { createBackups } from '../../backup/write.ts'
+import { createBuildLogs } from '../../builds/log.ts'
 import { openCodeStore } from '../../functions/code/store.ts'
 import { createDeployer } from '../../functions/deploy.ts'
 import { createLogs } from '../../functions/logs.ts'
@@ -43,7 +44,7 @@ export async function startTestApi(onRoute: (route: RouteOptions) => void): Prom
     sandboxes: () => Promise.resolve([]),
   }
   const system = { version: '0', runtimes: [], domain: 'localhost', apiAddress: 'hostel.example:8081', apiUrl: '', memoryBudgetMiB: 1, maxSandboxes: 1 }
-  const deployer = createDeployer({ functions: store.functions, code, gateway, runtimes: [] })
+  const deployer = createDeployer({ functions: store.functions, code, gateway, runtimes: [], dependencies: { treeFor: async () => undefined } })
   const tokens = createTokens(store.access, gateway)
   const vault = await openVault(store.secrets, openKeyRing(join(directory, 'keys')))
   const context: ApiContext = {
@@ -60,6 +61,7 @@ export async function startTestApi(onRoute: (route: RouteOptions) => void): Prom
     keeper: { connected: true },
     gateway,
     urls: urlMaker('127.0.0.1:8080', 'localhost'),
+    buildLogs: createBuildLogs(),
     system,
     logger: createLogger('test'),
   }

@@ -3,7 +3,7 @@ import { ApiError } from '../../client/errors.ts'
 import { apiFailure } from '../api-failure.ts'
 import { apiOption, examples, jsonOption, tenantOption, tokenOption } from '../command.ts'
 import { connect } from '../connect.ts'
-import { applyTarget, planTarget } from '../deploying.ts'
+import { applyTarget, buildLineText, planTarget } from '../deploying.ts'
 import type { OnStep, Target } from '../deploying.ts'
 import { exitCodes, usageFailure } from '../failure.ts'
 import { formatMs, note, print, printJson, styled, styledError } from '../output.ts'
@@ -60,7 +60,9 @@ async function deployOne(target: Target, options: Options): Promise<void> {
       if (actionOf(planned) !== 'none') process.exitCode = exitCodes.changes.code
       return
     }
-    const deployed = await applyTarget(client, options.tenant, planned, onStep)
+    const deployed = await applyTarget(client, options.tenant, planned, onStep, {
+      onBuildLine: (line) => options.json || note(styledError('dim', buildLineText(line))),
+    })
     if (options.json) return printJson(deployed)
     printResult(deployed)
   } catch (error) {

@@ -111,7 +111,10 @@ export async function createEmbeddedEngine(options: EmbeddedOptions): Promise<En
         const code = error instanceof SystemCallError && error.syscall === 'openat2' ? error.code : ''
         throw new EngineError(code ? 'unknown_code' : 'system', `the code ${codeDigest} cannot be mounted: ${(error as Error).message}`, { cause: error })
       }
-      mountTmp(stageOf(id, 'tmp'), { sizeBytes: sandbox.memoryMiB * MiB * TMP_SHARE, inodes: limits.tmpInodesMax })
+      mountTmp(stageOf(id, 'tmp'), {
+        sizeBytes: sandbox.memoryMiB * MiB * TMP_SHARE,
+        inodes: Math.max(limits.tmpInodesMax, sandbox.memoryMiB * limits.tmpInodesPerMiB),
+      })
       sandbox.cgroup.setCpuWeight(CPU_WEIGHT)
     },
 

@@ -24,6 +24,12 @@ export interface CodeStore {
   readText(digest: string, path: string, maxBytes: number): Promise<string | undefined>
   /** While it is held, no code is removed. */
   hold(): Disposable
+  /** Where it lies. Nothing there is ever changed. */
+  directoryOf(digest: string): string
+  /** Unpacks an archive (tar, gzipped) that is not code into a directory of the caller's, by the same rules. @throws HostelError when it is refused. */
+  unpack(archive: string, directory: string): Promise<Unpacked>
+  /** Takes over a directory that is on disk already, as that of this digest. */
+  add(digest: string, directory: string): Promise<void>
   /** Removes code that no version has needed for `limits.codeUnusedKeepMs`. Gives the number of those. */
   collect(functions: FunctionStore, nowMs: number): Promise<number>
   close(): Promise<void>
@@ -54,14 +60,17 @@ export function openCodeStore(dataDir: string, options: { unpackTimeoutMs: numbe
     const tree = join(work, 'tree')
     await pipeline(archive, bounded(), createWriteStream(file, { flags: 'wx', mode: 0o600 }))
     await mkdir(tree)
-    const unpacked = await unpacker.unpack({ archive: file, directory: tree })
-    const place = join(codeDir, unpacked.digest)
-    unusedSinceMs.delete(unpacked.digest)
-    if (!existsSync(place)) {
-      renameSync(tree, place)
-      await syncDirectory(codeDir)
-    }
+    const unpacked = await unpacker.unpack({ archive: file, directory: tree, isCode: true })
+    await add(unpacked.digest, tree)
     return unpacked
+  }
+
+  async function add(digest: string, directory: string): Promise<void> {
+    const place = join(codeDir, digest)
+    unusedSinceMs.delete(digest)
+    if (existsSync(place)) return
+    renameSync(directory, place)
+    await syncDirectory(codeDir)
   }
 
   return {
@@ -99,6 +108,11 @@ export function openCodeStore(dataDir: string, options: { unpackTimeoutMs: numbe
       holds += 1
       return { [Symbol.dispose]: () => void (holds -= 1) }
     },
+    directoryOf: (digest) => join(codeDir, digest),
+
+    unpack: (archive, directory) => unpacker.unpack({ archive, directory, isCode: false }),
+
+    add,
 
     async collect(functions, nowMs) {
       if (holds > 0) return 0

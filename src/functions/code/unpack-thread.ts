@@ -11,6 +11,8 @@ import { unpack } from './unpack.ts'
 export interface ToUnpacker {
   archive: string
   directory: string
+  /** Whether its TypeScript is to lose its types. */
+  isCode: boolean
 }
 /** `worn`: the thread is not to be used again. */
 export type FromUnpacker = { digest: string; files: number; bytes: number; worn: boolean } | { error: { code: ErrorCode; message: string } }
@@ -25,7 +27,7 @@ async function work(task: ToUnpacker): Promise<FromUnpacker> {
   try {
     let worn = false
     const entries = await unpack(task.archive, task.directory, (directory, all) => {
-      worn = !stripTypesOf(directory, all)
+      worn = task.isCode && !stripTypesOf(directory, all)
     })
     const files = entries.filter((entry) => entry.kind === 'file')
     return { digest: treeDigest(entries), files: files.length, bytes: files.reduce((sum, file) => sum + file.bytes, 0), worn }
