@@ -1,10 +1,9 @@
 /** One unprivileged child of the keeper: spawned confined, spoken to over IPC, spawned again when it dies. */
 import type { ChildProcess } from 'node:child_process'
-import { closeSync } from 'node:fs'
-import { Server, Socket } from 'node:net'
 
 import type { Reaper } from '../engines/embedded/reaper.native.ts'
 import type { Logger } from '../telemetry/logger.ts'
+import { channelEnvironment, openChannel } from './channel.native.ts'
 import { type Confinement, confinedCommand } from './confine.ts'
 import type { FromKeeper } from './messages.ts'
 
@@ -12,8 +11,8 @@ const RESPAWN_FIRST_MS = 50
 const RESPAWN_MAX_MS = 5_000
 /** Who lived this long is respawned without delay again. */
 const STEADY_AFTER_MS = 10_000
-/** Messages a child may leave unread before it is taken for stuck and ended. */
-const UNSENT_MAX = 20_000
+/** Where a child finds its channel. */
+const CHANNEL_FD = 3
 
 /** A running child. A dead one takes messages in silence. */
 export interface Child {
@@ -22,6 +21,8 @@ export interface Child {
   sendDescriptor(message: FromKeeper, fd: number): void
   /** The same for a listening socket. */
   sendListener(message: FromKeeper, fd: number): void
+  /** It broke a rule: it is ended, and another follows. */
+  breaks(rule: string): void
 }
 
 export interface ChildOptions {
@@ -61,18 +62,34 @@ export function superviseChild(options: ChildOptions): Supervised {
     const startedAtMs = performance.now()
     const { command, args, env } = confinedCommand(options.confinement, `hostel ${name}`, options.entry)
     // A session of its own: a Ctrl-C meant for the keeper shall not reach it.
+    const channel = openChannel({
+      onMessage: (message) => options.onMessage(message, child),
+      onFault: (rule) => child.breaks(rule),
+    })
     const spawned = options.reaper.spawn(command, args, {
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc', options.listenFd, ...(options.moreFds ?? [])],
-      env,
+      stdio: ['ignore', 'inherit', 'inherit', channel.childFd, options.listenFd, ...(options.moreFds ?? [])],
+      env: { ...env, ...channelEnvironment(CHANNEL_FD) },
       cwd: '/',
       detached: true,
     })
-    const child = childOf(spawned, log)
+    channel.spawned()
+    const child: Child = {
+      send: (message) => channel.send(message),
+      sendDescriptor: (message, fd) => channel.send(message, fd, 'net.Socket'),
+      sendListener: (message, fd) => channel.send(message, fd, 'net.Server'),
+      breaks(rule) {
+        // Nothing more is heard of it, however much it has written.
+        channel.close()
+        log.error({ child: name, rule }, 'a child broke the rules of its channel')
+        spawned.kill('SIGKILL')
+      },
+    }
     const ended = new Promise<void>((resolve) => {
       spawned.once('error', (error) => log.error({ err: error, child: name }, 'a child could not be spawned'))
       // 'close' would wait for grandchildren; 'exit' does not come when the spawn itself fails.
       spawned.once(spawned.pid === undefined ? 'error' : 'exit', (code: unknown, signal: NodeJS.Signals | null = null) => {
         running = undefined
+        channel.close()
         resolve()
         if (stopping) return
         failuresInARow = performance.now() - startedAtMs > STEADY_AFTER_MS ? 0 : failuresInARow + 1
@@ -83,7 +100,6 @@ export function superviseChild(options: ChildOptions): Supervised {
       })
     })
     running = { child, process: spawned, ended }
-    spawned.on('message', (message: unknown) => options.onMessage(message, child))
     options.onUp(child)
   }
   start()
@@ -106,63 +122,4 @@ export function superviseChild(options: ChildOptions): Supervised {
       running?.process.kill('SIGKILL')
     },
   }
-}
-
-function childOf(process: ChildProcess, log: Logger): Child {
-  /** Sockets around descriptors that the child has not confirmed: Node forgets them when the channel closes. */
-  const inFlight = new Set<Socket | Server>()
-  let unsent = 0
-  const sent = (): void => void unsent--
-  process.once('disconnect', () => {
-    for (const handle of inFlight) letGo(handle)
-    inFlight.clear()
-  })
-  const mayShare = (): boolean => {
-    if (!process.connected) return false
-    if (++unsent > UNSENT_MAX) {
-      log.error({ pid: process.pid, unsent }, 'a child reads nothing any more')
-      process.kill('SIGKILL')
-    }
-    return true
-  }
-  return {
-    send(message) {
-      if (mayShare()) process.send(message, sent)
-    },
-    sendDescriptor(message, fd) {
-      if (!mayShare()) {
-        closeSync(fd)
-        return
-      }
-      const socket = new Socket({ fd, readable: false, writable: false })
-      inFlight.add(socket)
-      // keepOpen: Node's own closing loses descriptors that still wait when the channel closes.
-      process.send(message, socket, { keepOpen: true }, () => {
-        sent()
-        inFlight.delete(socket)
-        socket.destroy()
-      })
-    },
-    sendListener(message, fd) {
-      if (!mayShare()) {
-        closeSync(fd)
-        return
-      }
-      // Node sends a listener only as a server that listens; who comes in before it has left is turned away.
-      const server = new Server((connection) => connection.destroy())
-      server.on('error', (error) => log.error({ err: error }, 'a door could not be handed over'))
-      server.listen({ fd })
-      inFlight.add(server)
-      process.send(message, server, {}, () => {
-        sent()
-        inFlight.delete(server)
-        letGo(server)
-      })
-    },
-  }
-}
-
-function letGo(handle: Socket | Server): void {
-  if (handle instanceof Server) handle.close()
-  else handle.destroy()
 }

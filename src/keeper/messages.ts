@@ -1,6 +1,6 @@
 /**
  * What gateway and control may say to the keeper, and what it answers: ids and bounded numbers, never a path, an argv or
- * an OCI document. Sent over Node's IPC channel (JSON). The keeper checks every field with `parseGatewayMessage` before use;
+ * an OCI document. Sent as JSON over what is Node's IPC channel at the child's end (`channel.native.ts`). The keeper checks every field with `parseGatewayMessage` before use;
  * a message that does not fit is answered with `failed` (when it has a usable `req`) and logged.
  */
 import type { MemoryClassMiB } from '../limits.ts'

@@ -15,11 +15,12 @@ const spareClass = { runtime: 'nodejs24', memoryMiB: 128, isolation: 'namespace'
 const digest = 'a'.repeat(64)
 
 /** Keeps what it is told, and the descriptors, as a gateway would. */
-function gatewayChild(): Child & { got: FromKeeper[]; fds: number[] } {
+function gatewayChild(): Child & { got: FromKeeper[]; fds: number[]; broken: string[] } {
   const got: FromKeeper[] = []
   const fds: number[] = []
+  const broken: string[] = []
   const keep = (message: FromKeeper, fd: number): void => void (got.push(message), fds.push(fd))
-  return { got, fds, send: (message) => void got.push(message), sendDescriptor: keep, sendListener: keep }
+  return { got, fds, broken, send: (message) => void got.push(message), sendDescriptor: keep, sendListener: keep, breaks: (rule) => void broken.push(rule) }
 }
 
 describe('the keeper’s books on sandboxes', () => {
@@ -75,6 +76,19 @@ describe('the keeper’s books on sandboxes', () => {
     ])
     const { stream, stdout, stderr } = made.get(1)!
     assert.deepEqual(gateway.fds, [stream, stdout, stderr])
+  })
+
+  it('bound what a gateway may ask for before it has its answers, its ends included', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    engine.end = () => promise
+    for (let n = 0; n < 16_384; n++) sandboxes.receive({ type: 'end', sandbox: 1, graceMs: 60_000 }, gateway)
+    assert.deepEqual(gateway.broken, [])
+    sandboxes.receive({ type: 'usage', req: 1 }, gateway)
+    assert.equal(gateway.broken.length, 1)
+    resolve()
+    await setImmediate()
+    sandboxes.receive({ type: 'usage', req: 2 }, gateway)
+    assert.equal(gateway.broken.length, 1)
   })
 
   it('refuse more sandboxes than are allowed, those on the way counted', async () => {

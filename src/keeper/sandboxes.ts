@@ -11,6 +11,9 @@ import { type Refusal, parseGatewayMessage } from './parse.ts'
 /** Boots that a gateway may have outstanding: far more than a machine works on at once, few enough to bound what waits here. */
 const OUTSTANDING_BOOTS_MAX = 256
 
+/** Requests that may wait for their answers, of all kinds: several for each sandbox that a machine can hold. An honest gateway stays far below. */
+const OUTSTANDING_MAX = 16_384
+
 /** What is kept back of a booted sandbox: dead gateways lose their ends, these survive. */
 interface Kept {
   spareClass: SpareClass
@@ -38,6 +41,7 @@ export function createSandboxes(options: { engine: Engine; gateway: () => Child 
   /** Numbers are never used twice in the keeper's life. */
   let nextId = 1
   let booting = 0
+  let outstanding = 0
   /** Rises with each gateway: what an earlier one began is not finished for a later one. */
   let generation = 0
   const kept = new Map<number, Kept>()
@@ -59,13 +63,13 @@ export function createSandboxes(options: { engine: Engine; gateway: () => Child 
         return
       }
       if (request.type === 'ready') return
-      if (request.type === 'end') {
-        void engine
-          .end(request.sandbox, request.graceMs)
-          .catch((error: unknown) => log.error({ err: error, sandbox: request.sandbox }, 'a sandbox could not be ended'))
+      // What waits here takes memory, and when the keeper runs out of it, all sandboxes end.
+      if (outstanding >= OUTSTANDING_MAX) {
+        gateway.breaks('it does not wait for answers')
         return
       }
-      void answer(request, gateway)
+      outstanding++
+      void (request.type === 'end' ? end(request.sandbox, request.graceMs) : answer(request, gateway)).finally(() => outstanding--)
     },
 
     gatewayLost() {
@@ -132,6 +136,14 @@ export function createSandboxes(options: { engine: Engine; gateway: () => Child 
       if (!(error instanceof EngineError)) log.error({ err: error, request: request.type }, 'a request of the gateway failed')
       else log.debug({ err: error, request: request.type }, 'a request of the gateway failed')
       gateway.send({ type: 'failed', req, code: error instanceof EngineError ? error.failure : 'system', message: (error as Error).message })
+    }
+  }
+
+  async function end(id: number, graceMs: number): Promise<void> {
+    try {
+      await engine.end(id, graceMs)
+    } catch (error) {
+      log.error({ err: error, sandbox: id }, 'a sandbox could not be ended')
     }
   }
 
