@@ -116,8 +116,9 @@ export function createBuilds(parts: Parts): Dependencies {
     let refusal: Error | undefined
     const take = async (chunk: Buffer): Promise<void> => {
       for (const frame of read(chunk)) {
-        if (frame.kind === 'line') log.say(frame.text)
-        else if (frame.kind === 'end') end = frame
+        if (frame.kind === 'line') {
+          if (frame.text.trim() !== '') log.say(frame.text)
+        } else if (frame.kind === 'end') end = frame
         else {
           bytes += frame.bytes.length
           if (bytes > limits.codeArchiveMaxBytes)

@@ -35,7 +35,7 @@ export function buildFailure(need: Need, result: LinkCalls['build']['result'], s
   const explanation = typeof result.detail?.['explanation'] === 'string' ? result.detail['explanation'] : result.outcome
   const reason =
     result.outcome === 'ok' ? said || 'the builder ended without an answer' : `${REASONS[result.outcome] ?? 'the build sandbox ended'}: ${explanation}`
-  const own = lines.filter((line) => /^(npm error (?!A complete log|Log files)|ERROR: |error: )/.test(line)).slice(0, SHOWN_LINES)
+  const own = lines.filter((line) => /^(npm error (?!A complete log|Log files|\d+$)|ERROR: |error: )/.test(line)).slice(0, SHOWN_LINES)
   const shown = own.length > 0 ? own : lines.slice(-SHOWN_LINES)
   const hint = HINTS.find(([pattern]) => lines.some((line) => pattern.test(line)))?.[1]
   return new HostelError('build_failed', [`${need.command}: ${reason}.${hint ? ` ${hint}` : ''}`, ...shown.map((line) => `  ${line}`)].join('\n'), {

@@ -5,7 +5,7 @@ import { randomUUID } from 'node:crypto'
 import { after, before, describe, it } from 'node:test'
 
 import { ApiError, createControlClient, type Deployed, type NewVersion } from '../../src/client/control.ts'
-import { archiveOf, callEvent, type Files } from '../lib/functions.ts'
+import { archiveOf, callEvent, eventually, type Files } from '../lib/functions.ts'
 import { removeData, startServer, type TestServer } from '../lib/server.ts'
 
 /** So little that builders get 512 MiB, which is soon filled. */
@@ -206,14 +206,16 @@ describe('a build', { timeout: 240_000 }, () => {
     assert.ok([400, 404].includes(answer.status), String(answer.status))
     const system = await fetch(`${server.api}/v1/tenants/hostel.system/functions`, { headers: { authorization: `Bearer ${server.token}` } })
     assert.ok([400, 404].includes(system.status), String(system.status))
-    const { sandboxes } = (await (
-      await fetch(`${server.api}/v1/tenants/default/sandboxes`, { headers: { authorization: `Bearer ${server.token}` } })
-    ).json()) as {
-      sandboxes: { tenant: string | null }[]
-    }
-    assert.deepEqual(
-      sandboxes.filter(({ tenant }) => tenant !== null && tenant !== 'default'),
-      [],
-    )
+    const client = createControlClient(server)
+    await eventually(async () => {
+      const metrics = await (await fetch(`${server.api}/metrics`, { headers: { authorization: `Bearer ${server.token}` } })).text()
+      const counted = [...metrics.matchAll(/^hostel_sandboxes\{[^}]*state="(idle|frozen|busy)"[^}]*\} (\d+)/gm)].reduce(
+        (sum, [, , count]) => sum + Number(count),
+        0,
+      )
+      const known = (await Promise.all(['default', 'other'].map((tenant) => client.sandboxes(tenant)))).flat().filter(({ tenant }) => tenant !== null)
+      assert.ok(known.length > 0)
+      assert.equal(counted, known.length, 'all sandboxes at work or at rest are functions of tenants')
+    })
   })
 })
