@@ -1,7 +1,7 @@
 /** The doors of one sandbox over real sockets: what an attacker in it may try, and what becomes of it. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { createServer as createHttpServer } from 'node:http'
+import { Agent, createServer as createHttpServer, request as httpRequest } from 'node:http'
 import { connect, createServer } from 'node:net'
 import type { AddressInfo, Server, Socket } from 'node:net'
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
@@ -126,6 +126,36 @@ describe('the doors of a sandbox', () => {
     assert.match(answer.toString(), /^HTTP\/1\.1 200 /)
     return socket
   }
+
+  it('take one request after another on a connection: what is sent ahead of its answer would pass by the limits on connections', async () => {
+    const { port } = web.address() as AddressInfo
+    let reached = 0
+    const count = (): void => void reached++
+    web.on('connection', count)
+    await say(`GET http://web.test:${port}/slow HTTP/1.1\r\n\r\n`.repeat(500), { forMs: 1_000 })
+    web.off('connection', count)
+    assert.ok(reached <= 1, `${reached} connections were made for one`)
+    assert.equal(await say(`GET http://web.test:${port}/slow HTTP/1.1\r\n\r\nCONNECT raw.test:${portOf(raw)} HTTP/1.1\r\n\r\n`, { forMs: 500 }), '')
+    assert.equal(rawSockets.length, 0)
+  })
+
+  it('count every request of a connection, and end the sandbox that sends too many', async () => {
+    const agent = new Agent({ keepAlive: true, maxSockets: 20 })
+    const ask = (): Promise<unknown> =>
+      new Promise((resolve) => {
+        const request = httpRequest({ port: proxyPort, host: '127.0.0.1', path: 'http://not.listed/', agent }, (response) =>
+          response.resume().once('end', resolve),
+        )
+        request.once('error', resolve).end()
+      })
+    await Promise.all(
+      Array.from({ length: 20 }, async () => {
+        while (floods === 0) await ask()
+      }),
+    )
+    agent.destroy()
+    assert.equal(floods, 1)
+  })
 
   it('pass a plain request on, written anew: the host of the target, no field of the connection, the body as it was', async () => {
     const host = `web.test:${portOf(web)}`

@@ -82,18 +82,23 @@ export function createEgressDoors(options: EgressOptions): EgressDoors {
         for (const server of servers) server.close()
         for (const socket of sockets) socket.destroy()
       }
-      /** False: turned away already. */
-      const comesIn = (socket: Socket, target: string, door: EgressRecord['door']): boolean => {
-        socket.on('error', () => {})
+      /** Counts one; true: there are too many within a second, and everything is closed. */
+      const tooFast = (): boolean => {
         const nowMs = performance.now()
         if (nowMs - windowStartMs > WINDOW_MS) {
           windowStartMs = nowMs
           inWindow = 0
         }
-        if (++inWindow > limits.egressConnectionsPerSecondMax) {
+        if (++inWindow <= limits.egressConnectionsPerSecondMax) return false
+        if (!closed) owner.flooded()
+        close()
+        return true
+      }
+      /** False: turned away already. */
+      const comesIn = (socket: Socket, target: string, door: EgressRecord['door']): boolean => {
+        socket.on('error', () => {})
+        if (tooFast()) {
           socket.destroy()
-          if (!closed) owner.flooded()
-          close()
           return false
         }
         if (admit(key, sockets, socket)) return true
@@ -113,7 +118,7 @@ export function createEgressDoors(options: EgressOptions): EgressDoors {
       const waiting = [...listeners]
       if (rules.length > 0) {
         serve(waiting.shift()!, (socket) => {
-          if (comesIn(socket, '', 'proxy')) proxy.serve(socket, { rules, begin })
+          if (comesIn(socket, '', 'proxy')) proxy.serve(socket, { rules, begin, another: () => !tooFast() })
         })
       }
       for (const name of wanted.services) {

@@ -25,6 +25,8 @@ import { splice } from './splice.ts'
 export interface ProxySession {
   rules: readonly EgressRule[]
   begin: Ledger
+  /** Counts one more request of a connection that has had some. False: there were too many, and the connection is gone. */
+  another(): boolean
 }
 
 export interface Proxy {
@@ -38,6 +40,8 @@ const KEEP_ALIVE_MS = 60_000
 export function createProxy(options: { guard: Guard; lookup: Lookup }): Proxy {
   const sessions = new WeakMap<Duplex, ProxySession>()
   const headTimers = new WeakMap<Duplex, NodeJS.Timeout>()
+  /** The latest answer on a connection. */
+  const answers = new WeakMap<Duplex, ServerResponse>()
 
   // It never listens: connections are given to it. So its own timers for heads do not run, and there are some here.
   const server = createServer({ maxHeaderSize: limits.egressHeadMaxBytes, keepAliveTimeout: KEEP_ALIVE_MS, requireHostHeader: false, noDelay: true })
@@ -45,12 +49,15 @@ export function createProxy(options: { guard: Guard; lookup: Lookup }): Proxy {
 
   server.on('request', (request, response) => {
     const { socket } = request
+    if (!inTurn(socket)) return
+    answers.set(socket, response)
     clearTimeout(headTimers.get(socket))
     // The next head's time begins with its first byte, which is not told; until then the keep-alive timeout holds.
     response.once('finish', () => awaitHead(socket, KEEP_ALIVE_MS + limits.egressHeadTimeoutMs))
     void plain(request, response, sessions.get(socket)!)
   })
   server.on('connect', (request, socket, head) => {
+    if (!inTurn(socket)) return
     clearTimeout(headTimers.get(socket))
     void tunnel(request, socket as Socket, head, sessions.get(socket)!)
   })
@@ -65,6 +72,18 @@ export function createProxy(options: { guard: Guard; lookup: Lookup }): Proxy {
     sessions.get(socket)?.begin('proxy', '').end('refused', problem.message)
     socket.end(problemText(problem), () => socket.destroy())
   })
+
+  /**
+   * Whether a request may begin. Each is a connection outwards, and what is limited is connections inwards: so there is one at a time
+   * in each, though HTTP lets clients send more ahead (which none do any more), and each but the first counts as a connection.
+   */
+  function inTurn(socket: Duplex): boolean {
+    const before = answers.get(socket)
+    if (socket.destroyed || before === undefined) return !socket.destroyed
+    if (before.writableFinished) return sessions.get(socket)!.another()
+    socket.destroy()
+    return false
+  }
 
   function awaitHead(socket: Duplex, withinMs: number): void {
     clearTimeout(headTimers.get(socket))
