@@ -8,7 +8,7 @@ import { Socket } from 'node:net'
 
 import koffi from 'koffi'
 
-import { socketpair } from '../engines/embedded/descriptors.native.ts'
+import { setNonBlocking, socketpair } from '../engines/embedded/descriptors.native.ts'
 import { libc } from '../engines/libc.native.ts'
 
 /** Several times what the longest message of a child takes: a specialisation with all its doors. */
@@ -146,6 +146,8 @@ export function openChannel(handlers: { onMessage: (message: unknown) => void; o
         if (fd !== undefined) closeSync(fd)
         return
       }
+      // Node takes descriptors as they come, and would wait in a read or write for whoever is at the other end.
+      if (fd !== undefined) setNonBlocking(fd)
       const body = fd === undefined ? message : { cmd: 'NODE_HANDLE', type: kind ?? 'net.Socket', msg: message }
       queue.push({ rest: Buffer.from(`${JSON.stringify(body)}\n`), fd })
       if (queue.length > UNSENT_MAX) fault(`it leaves ${queue.length} messages unread`)

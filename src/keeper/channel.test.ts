@@ -1,11 +1,11 @@
 /** The keeper's end of a child's channel, with real children: honest ones that Node speaks for, and such as somebody has taken over. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, fstatSync, openSync, readdirSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readdirSync, writeSync } from 'node:fs'
 import { createConnection } from 'node:net'
 import { afterEach, describe, it } from 'node:test'
 
-import { duplicate, socketpair } from '../engines/embedded/descriptors.native.ts'
+import { duplicate, pipe, socketpair } from '../engines/embedded/descriptors.native.ts'
 import { type Channel, channelEnvironment, openChannel, sendmsg } from './channel.native.ts'
 import { listen } from './listen.native.ts'
 
@@ -67,6 +67,23 @@ describe('the keeper’s channel to a child', () => {
     assert.equal(answer, 'hi')
     closeSync(ours)
     assert.deepEqual(faults, [])
+  })
+
+  it('hands over descriptors on which nobody waits', { timeout: 10_000 }, async () => {
+    const opened = start(`let bytes = 0
+      process.on('message', (message, handle) => {
+        handle?.on('data', (chunk) => {
+          bytes += chunk.length
+          if (bytes === 65_536) setTimeout(() => process.send({ bytes }), 50)
+        })
+      })`)
+    const [readEnd, writeEnd] = pipe()
+    // A whole read's worth, after which another read is tried.
+    writeSync(writeEnd, Buffer.alloc(65_536))
+    opened.send({ n: 0 }, readEnd)
+    await until(() => heard.length === 1)
+    closeSync(writeEnd)
+    assert.deepEqual(heard, [{ bytes: 65_536 }])
   })
 
   const write = (text: string): string => `import { writeSync } from 'node:fs'; setTimeout(() => {}, 9_000); writeSync(3, ${JSON.stringify(text)})`

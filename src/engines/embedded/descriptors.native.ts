@@ -8,6 +8,9 @@ const SOCK_STREAM = 1
 const SOCK_CLOEXEC = 0o2000000
 const O_CLOEXEC = 0o2000000
 const F_DUPFD_CLOEXEC = 1030
+const F_GETFL = 3
+const F_SETFL = 4
+const O_NONBLOCK = 0o4000
 
 const socketpairCall = libc.func('socketpair', 'int', ['int', 'int', 'int', 'void *'])
 const pipe2Call = libc.func('pipe2', 'int', ['void *', 'int'])
@@ -29,6 +32,12 @@ export function pipe(): [number, number] {
 
 export function duplicate(fd: number): number {
   return checked('fcntl', fcntlCall(fd, F_DUPFD_CLOEXEC, 3) as number)
+}
+
+/** For everyone who has this end. */
+export function setNonBlocking(fd: number): void {
+  const flags = checked('fcntl', fcntlCall(fd, F_GETFL, 0) as number)
+  checked('fcntl', fcntlCall(fd, F_SETFL, flags | O_NONBLOCK) as number)
 }
 
 /** Descriptors that are closed together unless they were taken out before. */
