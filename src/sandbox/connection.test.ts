@@ -6,7 +6,7 @@ import { HostelError } from '../errors.ts'
 import { limits } from '../limits.ts'
 import { Connection } from './connection.ts'
 import type { ConnectionEnd, LogLevel } from './connection.ts'
-import { frameFlags, frameTypes } from './protocol.ts'
+import { encodeFrame, frameFlags, frameTypes } from './protocol.ts'
 import type { Contract, GuestError } from './protocol.ts'
 import { createGuest, socketPair, specialiseMessage } from './testing/guest.ts'
 import type { Guest } from './testing/guest.ts'
@@ -60,6 +60,21 @@ async function rig(t: TestContext, options: { manners?: boolean; specialised?: b
 async function tick(): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, 20))
 }
+
+describe('a guest that sends frames without end', () => {
+  test('is read more slowly, since all share our time, and its answer still comes', async (t) => {
+    const { connection, guest } = await rig(t)
+    const sink = new NotingSink()
+    const exchange = connection.exchange(requestHead(), sink)
+    await guest.next(frameTypes.REQUEST_HEAD)
+    const startedAtMs = performance.now()
+    const credit = encodeFrame(frameTypes.CREDIT, 0, exchange.id, Buffer.alloc(4))
+    guest.socket.write(Buffer.concat(Array.from({ length: 60_000 }, () => credit)))
+    guest.socket.write(encodeFrame(frameTypes.RESPONSE_HEAD, END | SETTLED, exchange.id, JSON.stringify([200, []])))
+    while (connection.running > 0) await tick()
+    assert.ok(performance.now() - startedAtMs >= 300, `${performance.now() - startedAtMs} ms`)
+  })
+})
 
 describe('handshake', () => {
   test('the host speaks first, and READY tells runtime and version', async (t) => {

@@ -47,6 +47,9 @@ const LOG_LEVELS: readonly (LogLevel | undefined)[] = [undefined, 'stdout', 'std
 const LOG_PAYLOAD_MAX_BYTES = 1 + limits.logLineMaxBytes + 64
 /** Streams that have settled and whose late log lines still find their invocation; a power of two. */
 const RECENT_STREAMS = 64
+/** Frames that a guest may send within a window before reading pauses: many times what answers take. Most cost nothing but our time, which all share. */
+const FRAMES_MAX = 10_000
+const FRAMES_WINDOW_MS = 100
 /** The last stream number that is used; a sandbox that has answered so many requests is replaced. */
 export const STREAM_MAX = 0xffff_fff0
 
@@ -77,6 +80,8 @@ export class Connection {
   private wasSpecialised = false
   private nextStream = 1
   private nextToken = 1
+  private frames = 0
+  private windowStartMs = 0
   private readonly pings = new Map<number, () => void>()
   private readonly adopted: boolean
   private readyWaiter: { resolve: (ready: ReadyMessage) => void; reject: (error: Error) => void } | null = null
@@ -193,17 +198,25 @@ export class Connection {
 
   private read(chunk: Buffer): void {
     if (this.state === 'closed') return
+    const nowMs = performance.now()
+    if (nowMs - this.windowStartMs >= FRAMES_WINDOW_MS) {
+      this.windowStartMs = nowMs
+      this.frames = 0
+    }
     try {
       this.decoder.push(chunk, this.onFrame)
     } catch (error) {
       if (error instanceof ProtocolViolation) this.finish({ kind: 'violation', rule: error.message })
       else this.finish({ kind: 'fault', error: error as Error })
+      return
     }
+    if (this.frames > FRAMES_MAX) this.pauseBriefly()
   }
 
   private readonly onFrame = (frame: Frame): void => {
     // A sink or handler may have closed the connection while a chunk's frames are gone through.
     if (this.state === 'closed') return
+    this.frames++
     const { type, flags, stream, payload } = frame
     const allowed = FLAGS_ALLOWED[type]
     if (allowed === undefined) throw new ProtocolViolation(`a frame of type 0x${type.toString(16).padStart(2, '0')}, which a shim does not send`)

@@ -11,8 +11,11 @@ export interface LineSplitter {
   end(): void
 }
 
-/** `onLine` gets bytes without the line break; it must not keep them. Empty lines are left out. */
-export function createLineSplitter(onLine: (line: Buffer) => void): LineSplitter {
+/**
+ * `onLine` gets bytes without the line break; it must not keep them. Empty lines and what lies beyond a line's length are left out,
+ * and `onLeftOut` told how many bytes that were.
+ */
+export function createLineSplitter(onLine: (line: Buffer) => void, onLeftOut: (bytes: number) => void = () => {}): LineSplitter {
   let held: Buffer | null = null
   /** The line's rest is thrown away up to its end. */
   let cutting = false
@@ -20,6 +23,7 @@ export function createLineSplitter(onLine: (line: Buffer) => void): LineSplitter
   function finish(rest: Buffer): void {
     if (cutting) {
       cutting = false
+      onLeftOut(rest.length + 1)
       return
     }
     const line = held === null ? rest : Buffer.concat([held, rest])
@@ -28,6 +32,7 @@ export function createLineSplitter(onLine: (line: Buffer) => void): LineSplitter
     else {
       const trimmed = line.at(-1) === CARRIAGE_RETURN ? line.subarray(0, -1) : line
       if (trimmed.length > 0) onLine(trimmed)
+      else onLeftOut(line.length + 1)
     }
   }
 
@@ -38,7 +43,11 @@ export function createLineSplitter(onLine: (line: Buffer) => void): LineSplitter
         finish(chunk.subarray(from, at))
         from = at + 1
       }
-      if (from === chunk.length || cutting) return
+      if (from === chunk.length) return
+      if (cutting) {
+        onLeftOut(chunk.length - from)
+        return
+      }
       // A copy: what is held must not pin the chunk it came in.
       held = Buffer.concat([held ?? Buffer.alloc(0), chunk.subarray(from)])
       if (held.length <= limits.logLineMaxBytes) return

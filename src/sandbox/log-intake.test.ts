@@ -15,6 +15,20 @@ function intake(): { lines: IntakeLine[]; logs: ReturnType<typeof createLogIntak
 }
 
 describe('the intake of log lines', () => {
+  test('reading what makes no line, empty lines and the rest of endless ones, counts as flooding', () => {
+    for (const text of ['\n', '\r\n', 'x']) {
+      const { logs } = intake()
+      const chunk = Buffer.from(text.repeat(64 * 1_024))
+      let pauses = 0
+      const splitter = createLineSplitter(
+        (line) => void (logs.add('stdout', null, line) || pauses++),
+        (bytes) => void (logs.passOver(bytes) || pauses++),
+      )
+      for (let i = 0; i < 128; i++) splitter.push(chunk)
+      assert.ok(pauses > 0, JSON.stringify(text))
+    }
+  })
+
   test('numbers all lines of a sandbox in order, whosever they are', () => {
     const { lines, logs } = intake()
     logs.add('stdout', owner('a'), line)

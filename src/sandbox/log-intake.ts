@@ -18,6 +18,8 @@ export type IntakeLine = Pick<LogLine, 'invocation' | 'sequence' | 'atMs' | 'lev
 export interface LogIntake {
   /** Takes a line or drops it; the text is decoded only if it is taken. False: the guest floods, pause reading it for `FLOOD_PAUSE_MS`. */
   add(level: LogLine['level'], owner: LogOwner | null, text: Buffer): boolean
+  /** Counts what makes no line, such as empty ones: reading it is work, too. False as above. */
+  passOver(bytes: number): boolean
   /** Hostel's own word, on the sandbox or on one invocation; never dropped. */
   system(text: string, invocation?: string): void
   /** The owner's invocation is over: tells what it lost to its own limit. */
@@ -59,6 +61,15 @@ export function createLogIntake(emit: (line: IntakeLine, dropped: number) => voi
     droppedLines = droppedBytes = 0
   }
 
+  function openWindow(atMs: number): void {
+    // A clock set back starts a new window too.
+    if (atMs - windowStartMs < WINDOW_MS && atMs >= windowStartMs) return
+    tellGap()
+    windowStartMs = atMs
+    windowLines = windowBytes = 0
+    floodLines = floodBytes = 0
+  }
+
   function flooded(bytes: number): boolean {
     floodLines++
     floodBytes += bytes
@@ -70,13 +81,7 @@ export function createLogIntake(emit: (line: IntakeLine, dropped: number) => voi
   return {
     add(level, owner, text) {
       const atMs = Date.now()
-      // A clock set back starts a new window too.
-      if (atMs - windowStartMs >= WINDOW_MS || atMs < windowStartMs) {
-        tellGap()
-        windowStartMs = atMs
-        windowLines = windowBytes = 0
-        floodLines = floodBytes = 0
-      }
+      openWindow(atMs)
       if (owner !== null && owner.loggedLines >= limits.logLinesPerInvocation) {
         owner.droppedLines++
         owner.droppedBytes += text.length
@@ -95,6 +100,10 @@ export function createLogIntake(emit: (line: IntakeLine, dropped: number) => voi
       if (owner !== null) owner.loggedLines++
       write(level, owner?.invocation ?? null, text.toString(), atMs)
       return true
+    },
+    passOver(bytes) {
+      openWindow(Date.now())
+      return !flooded(bytes)
     },
     system(text, invocation) {
       tellGap()

@@ -222,9 +222,14 @@ export class Sandbox {
   /** Reads what bypasses the shim, line by line; a line belongs to the request that runs, if it is the only one. */
   private collect(pipe: Socket, level: 'stdout' | 'stderr'): void {
     let reading = true
-    const splitter = createLineSplitter((line) => {
-      if (!this.logs.add(level, this.connection.soleRunning, line)) reading = false
-    })
+    const splitter = createLineSplitter(
+      (line) => {
+        if (!this.logs.add(level, this.connection.soleRunning, line)) reading = false
+      },
+      (bytes) => {
+        if (!this.logs.passOver(bytes)) reading = false
+      },
+    )
     this.openPipes++
     this.pipes.push(pipe)
     pipe.on('data', (chunk: Buffer) => {
