@@ -4,8 +4,6 @@
 # `node ARGUMENTS…` there as an unprivileged user. Descriptors 3 and up are passed on.
 # Usage: confine.sh UID EMPTY-DIR APP DATA-OR-EMPTY NODE-ARGUMENT…
 set -eu
-# A crash must not leave memory on disk: there are secrets in it.
-ulimit -c 0
 uid=$1 root=$2 app=$3 data=$4
 shift 4
 
@@ -46,5 +44,6 @@ mount -o remount,bind,ro,nosuid,nodev /
 
 PATH=/run/hostel/app/node_modules/.bin:/usr/bin:/bin
 export PATH
-exec setpriv --reuid "$uid" --regid "$uid" --clear-groups --no-new-privs \
+# A crash must not leave memory on disk: there are secrets in it. 1 rather than 0, so that it is not handed to a program either.
+exec prlimit --core=1:1 setpriv --reuid "$uid" --regid "$uid" --clear-groups --no-new-privs \
   --bounding-set=-all --inh-caps=-all --ambient-caps=-all --pdeathsig KILL node "$@"

@@ -193,7 +193,7 @@ describe('a function in a sandbox', () => {
 
   it('is held to its open files, core dumps and processes', async () => {
     assert.match(seen.limits, new RegExp(`Max open files +${limits.openFilesMax} `))
-    assert.match(seen.limits, /Max core file size +0 +0 /)
+    assert.match(seen.limits, /Max core file size +1 +1 /)
     const forks = await callEvent<{ made: number; error: string | null }>(server, 'probe', { what: 'forks', count: limits.pidsMax + 50 })
     assert.equal(forks.error, 'EAGAIN')
     assert.ok(forks.made < limits.pidsMax)

@@ -86,7 +86,9 @@ export function bundleConfig(request: BundleRequest): Record<string, unknown> {
       oomScoreAdj: 500,
       rlimits: [
         { type: 'RLIMIT_NOFILE', soft: limits.openFilesMax, hard: limits.openFilesMax },
-        { type: 'RLIMIT_CORE', soft: 0, hard: 0 },
+        // Not 0, which does not count where dumps go to a program of the host's (`|` in core_pattern, as most distributions have it):
+        // it would run as root for each crash in here. At 1 the kernel does not start it (core(5); fs/coredump.c).
+        { type: 'RLIMIT_CORE', soft: 1, hard: 1 },
       ],
     },
     mounts: [

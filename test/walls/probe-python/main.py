@@ -50,6 +50,9 @@ SYSCALLS = {
     "pidfd_getfd": (438, 438, (0, 0, 0)),
     "seccomp(listener)": (317, 277, (1, 8, 0)),
     "mknod(block)": (133, None, (b"/tmp/block", 0o060666, 0x0800)),
+    "setrlimit(CORE)": (160, 164, (4, b"\0" * 16)),
+    "prlimit(CORE)": (302, 261, (0, 4, b"\0" * 16, 0)),
+    "prlimit(CORE, high bits)": (302, 261, (0, ctypes.c_ulong((1 << 32) | 4), b"\0" * 16, 0)),
     "clone3": (435, 435, (0, 0)),
 }
 
