@@ -76,7 +76,7 @@ export function createSandboxes(options: { engine: Engine; gateway: () => Child 
       generation++
       for (const [id, { ends, label, rested }] of kept) {
         // Without a second stream to go to, its shim is at its end too; and whether a specialisation was finished only the dead knew.
-        if (ends === undefined || (label !== null && !rested)) void engine.end(id, 0)
+        if (ends === undefined || (label !== null && !rested)) void end(id, 0)
       }
     },
 
