@@ -88,6 +88,8 @@ async function specialise(version) {
     const code = await loadUserCode(root, version.handler)
     run = makeRunner(code, version)
     send(types.SPECIALISED, 0, 0, stringify({ contract: code.contract }))
+    // A request that never lets the event loop turn would otherwise read as a start that never ended.
+    if (held.length > 0) flushWaiting()
     for (const request of held.splice(0)) run(...request)
   } catch (error) {
     log(levels.error, errorText(error))
