@@ -172,21 +172,21 @@ async function withoutUnifiedTree(directory: string): Promise<string[]> {
   return [`--mount=${handle}`]
 }
 
-/** The runtime's own root file system with a bare Node program: what OCI costs without Hostel. */
+/** The runtime's own root file system with a bare Node program: what OCI costs without Hostel. Its /dev is its own: crun would make devices in the root. */
 async function ociBundle(directory: string): Promise<string> {
   await run('crun', ['spec', '--bundle', directory], { timeoutMs: 10_000 })
   const file = join(directory, 'config.json')
   const config = JSON.parse(readFileSync(file, 'utf8')) as {
     process: { terminal: boolean; args: string[] }
     root: object
-    mounts: { type: string }[]
+    mounts: { type: string; destination: string }[]
     linux: { namespaces: { type: string }[]; resources?: object }
   }
   config.process.terminal = false
   config.process.args = ['/usr/local/bin/node', '/hostel/boot.mjs']
   config.root = { path: rootfs(), readonly: true }
   config.mounts = [
-    ...config.mounts.filter((mount) => mount.type === 'proc'),
+    ...config.mounts.filter((mount) => mount.type === 'proc' || mount.destination === '/dev'),
     { destination: '/hostel', type: 'bind', source: directory, options: ['bind', 'ro'] } as never,
   ]
   config.linux.namespaces = config.linux.namespaces.filter((namespace) => namespace.type !== 'cgroup')
