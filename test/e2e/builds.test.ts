@@ -15,7 +15,9 @@ describe('a build', { timeout: 240_000 }, () => {
   let server: TestServer
 
   before(async () => {
-    const npmRegistry = execFileSync('npm', ['config', 'get', 'registry'], { encoding: 'utf8', timeout: 30_000 }).trim()
+    // npm would leave a cache of its compiled modules in the temporary directory.
+    const env = { ...process.env, NODE_DISABLE_COMPILE_CACHE: '1' }
+    const npmRegistry = execFileSync('npm', ['config', 'get', 'registry'], { encoding: 'utf8', timeout: 30_000, env }).trim()
     const pipIndex = process.env['PIP_INDEX_URL']
     server = await startServer({ args: ['--memory', SERVER_MEMORY, '--npm-registry', npmRegistry, ...(pipIndex ? ['--pip-index', pipIndex] : [])] })
   })
