@@ -3,13 +3,13 @@ import { randomUUID } from 'node:crypto'
 import { createWriteStream, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { lstat, mkdir, open, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Transform } from 'node:stream'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 
 import { HostelError } from '../../errors.ts'
 import { limits } from '../../limits.ts'
 import type { FunctionStore } from '../../store/functions.ts'
+import { bounded } from './bounded.ts'
 import { startUnpacker } from './unpacker.ts'
 import type { Unpacked } from './unpacker.ts'
 
@@ -58,7 +58,7 @@ export function openCodeStore(dataDir: string, options: { unpackTimeoutMs: numbe
   async function receiveInto(work: string, archive: Readable): Promise<Unpacked> {
     const file = join(work, 'archive')
     const tree = join(work, 'tree')
-    await pipeline(archive, bounded(), createWriteStream(file, { flags: 'wx', mode: 0o600 }))
+    await pipeline(archive, bounded(limits.codeArchiveMaxBytes, archiveTooLarge), createWriteStream(file, { flags: 'wx', mode: 0o600 }))
     await mkdir(tree)
     const unpacked = await unpacker.unpack({ archive: file, directory: tree, isCode: true })
     await add(unpacked.digest, tree)
@@ -151,14 +151,6 @@ async function syncDirectory(directory: string): Promise<void> {
   }
 }
 
-function bounded(): Transform {
-  let bytes = 0
-  return new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      bytes += chunk.length
-      if (bytes > limits.codeArchiveMaxBytes)
-        done(new HostelError('request_too_large', `the archive is larger than ${limits.codeArchiveMaxBytes / 1024 / 1024} MiB`))
-      else done(null, chunk)
-    },
-  })
+function archiveTooLarge(): HostelError {
+  return new HostelError('request_too_large', `the archive is larger than ${limits.codeArchiveMaxBytes / 1024 / 1024} MiB`)
 }

@@ -3,7 +3,6 @@ import { createHash } from 'node:crypto'
 import { chmodSync, closeSync, constants, createReadStream, fchmodSync, mkdirSync, openSync, writeSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
 import { extract } from 'tar-stream'
@@ -11,6 +10,7 @@ import type { Extract, Header } from 'tar-stream'
 
 import { HostelError } from '../../errors.ts'
 import { limits } from '../../limits.ts'
+import { bounded } from './bounded.ts'
 import type { TreeEntry } from './digest.ts'
 import { foldedPath, pathSegments, shown } from './paths.ts'
 
@@ -58,7 +58,8 @@ export async function unpack(
     tar.destroy(error)
   })
   try {
-    await pipeline(createReadStream(archive), createGunzip(), bounded(), tar)
+    // A bomb ends at the bound, whatever its headers say.
+    await pipeline(createReadStream(archive), createGunzip(), bounded(TAR_MAX_BYTES, tooManyBytes), tar)
   } catch (error) {
     await unpacking
     throw explain(refusal instanceof HostelError ? refusal : error)
@@ -165,18 +166,6 @@ async function syncTree(root: string, entries: readonly TreeEntry[]): Promise<vo
       }
     }),
   )
-}
-
-/** Passes on so many bytes of the unzipped archive: a bomb ends here, whatever its headers say. */
-function bounded(): Transform {
-  let bytes = 0
-  return new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      bytes += chunk.length
-      if (bytes > TAR_MAX_BYTES) done(tooManyBytes())
-      else done(null, chunk)
-    },
-  })
 }
 
 function tooManyBytes(): HostelError {
