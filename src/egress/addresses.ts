@@ -15,7 +15,7 @@ export function parseAddress(text: string): Address | undefined {
   if (isIPv4(text)) return Uint8Array.from(text.split('.').map(Number))
   if (!isIPv6(text) || text.includes('%')) return undefined
   const bytes = new Uint8Array(16)
-  for (const [index, group] of groupsOf(text).entries()) {
+  for (const [index, group] of ipv6Groups(text).entries()) {
     bytes[2 * index] = group >> 8
     bytes[2 * index + 1] = group & 0xff
   }
@@ -97,7 +97,7 @@ function maskByte(bits: number, index: number): number {
 }
 
 /** The eight groups of a valid IPv6 address, a dotted tail included. */
-function groupsOf(text: string): number[] {
+export function ipv6Groups(text: string): number[] {
   const dotted = /^(.*:)(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(text)
   const plain = dotted
     ? `${dotted[1]}${((Number(dotted[2]) << 8) | Number(dotted[3])).toString(16)}:${((Number(dotted[4]) << 8) | Number(dotted[5])).toString(16)}`

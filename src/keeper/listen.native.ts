@@ -3,6 +3,7 @@ import { closeSync } from 'node:fs'
 import { lookup } from 'node:dns/promises'
 import { isIPv6 } from 'node:net'
 
+import { ipv6Groups } from '../egress/addresses.ts'
 import { SystemCallError, checked, libc } from '../engines/libc.native.ts'
 import { HostelError } from '../errors.ts'
 import type { ListenAddress } from '../settings.ts'
@@ -74,20 +75,8 @@ function socketAddress(host: string, port: number): Buffer {
   const address = Buffer.alloc(28)
   address.writeUInt16LE(AF_INET6, 0)
   address.writeUInt16BE(port, 2)
-  for (const [index, group] of expandIPv6(host).entries()) address.writeUInt16BE(group, 8 + 2 * index)
+  for (const [index, group] of ipv6Groups(host).entries()) address.writeUInt16BE(group, 8 + 2 * index)
   return address
-}
-
-/** The eight groups of a valid IPv6 address, a dotted tail included. */
-function expandIPv6(text: string): number[] {
-  const dotted = /^(.*:)(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(text)
-  const plain = dotted
-    ? `${dotted[1]}${((Number(dotted[2]) << 8) | Number(dotted[3])).toString(16)}:${((Number(dotted[4]) << 8) | Number(dotted[5])).toString(16)}`
-    : text
-  const [left = '', right] = plain.split('::')
-  const groups = (part: string): number[] => (part === '' ? [] : part.split(':').map((group) => Number.parseInt(group, 16)))
-  const [head, tail] = [groups(left), groups(right ?? '')]
-  return [...head, ...new Array<number>(8 - head.length - tail.length).fill(0), ...tail]
 }
 
 /** The port, which the kernel chose when 0 was asked for. */
