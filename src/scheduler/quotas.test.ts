@@ -9,6 +9,7 @@ import type { Quotas, RoutedVersion } from '../functions/types.ts'
 import { NotingSink, requestHead } from '../sandbox/testing/sink.ts'
 import { createRegistry } from '../telemetry/registry.ts'
 import { createScheduler } from './scheduler.ts'
+import { acquire as acquireIn, version as anyVersion } from './testing/house.ts'
 import { createKeeperStandIn } from './testing/keeper.ts'
 import type { KeeperStandIn, Room } from './testing/keeper.ts'
 import type { Scheduler } from './types.ts'
@@ -43,24 +44,9 @@ const quotasOf = (tenant: string, quotas: Partial<Quotas>) => ({
   quotas: { functions: null, sandboxes: null, memoryMiB: null, requestsPerSecond: null, ...quotas },
 })
 
-const version = (name: string, fields: Partial<RoutedVersion> = {}): RoutedVersion => ({
-  tenant: 'shop',
-  function: name,
-  version: 1,
-  codeDigest: 'ab'.repeat(32),
-  contract: 'fetch',
-  runtime: 'nodejs24',
-  handler: 'index.ts',
-  memoryMiB: 256,
-  timeoutMs: 5_000,
-  concurrency: 1,
-  env: {},
-  egress: [],
-  services: [],
-  ...fields,
-})
+const version = (name: string, fields: Partial<RoutedVersion> = {}): RoutedVersion => anyVersion({ tenant: 'shop', function: name, ...fields })
 
-const acquire = (scheduler: Scheduler, v: RoutedVersion, withinMs = 3_000) => scheduler.acquire(v, { signal: undefined, deadlineAtMs: Date.now() + withinMs })
+const acquire = (scheduler: Scheduler, v: RoutedVersion, withinMs = 3_000) => acquireIn(scheduler, v, { withinMs })
 
 async function call(scheduler: Scheduler, v: RoutedVersion, withinMs?: number): Promise<NotingSink> {
   const lease = await acquire(scheduler, v, withinMs)
